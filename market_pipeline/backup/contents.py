@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -89,8 +90,9 @@ def changing(settings: Settings, home: Path | None) -> Iterator[Source]:
     """
     data, state = settings.data_dir, Warehouse(settings.data_dir).state_dir
     if home is not None:
-        found = [home / "dagster.yaml", *sorted([*home.glob("*.db"), *home.glob("*/*.db")])]
-        yield from _present("dagster_home", home, found)
+        places = ("*.db", "*/*.db", "history/runs/*.db")  # the last ones are of Dagster's default
+        found = sorted(path for place in places for path in home.glob(place))
+        yield from _present("dagster_home", home, [home / "dagster.yaml", *found])
     yield from _present("data", data, sorted(state.glob("*.sqlite")))
     yield from _present("data", data, [Warehouse(data).working_database, state / "health.json"])
     audit = data / AUDIT_FOLDER
@@ -139,7 +141,9 @@ def _is_passing(path: Path) -> bool:
 
 
 def _is_settled(path: Path) -> bool:
-    return time.time() - stat_as_it_lies(path).st_mtime > _SETTLED_SECONDS
+    with suppress(FileNotFoundError):  # removed meanwhile, which whoever opens it finds
+        return time.time() - stat_as_it_lies(path).st_mtime > _SETTLED_SECONDS
+    return True
 
 
 def _refuse(error: OSError) -> None:

@@ -216,20 +216,25 @@ def _archived(
         for source in (each for each in sources if each.file.parent != keys):
             progress(f"archiving {source.file}")
             with copied_database(source.file, warehouse) as file:
-                yield _added(tar, source, file)
+                yield from _added(tar, source, file)
         if keys.is_dir():
             with locking(keys, shared=True):  # a sealed file and its slots are of one moment
                 for source in (each for each in sources if each.file.parent == keys):
-                    yield _added(tar, source, source.file)
+                    yield from _added(tar, source, source.file)
 
 
-def _added(tar: tarfile.TarFile, source: Source, file: Path) -> Entry:
-    """Adds so much of a file as it has now: one that others append to grows meanwhile."""
+def _added(tar: tarfile.TarFile, source: Source, file: Path) -> Iterator[Entry]:
+    """Adds so much of a file as it has now, if it is still there: others append to it meanwhile."""
     path = source.file.relative_to(source.folder).as_posix()
-    with os.fdopen(open_regular(file), "rb") as opened:
+    try:
+        changed_ns = source.file.stat().st_mtime_ns
+        descriptor = open_regular(file)
+    except FileNotFoundError:
+        return
+    with os.fdopen(descriptor, "rb") as opened:
         found = os.fstat(opened.fileno())
         info = tarfile.TarInfo(f"{source.root}/{path}")
-        info.size, info.mtime, info.mode = found.st_size, int(found.st_mtime), PRIVATE_FILE
+        info.size, info.mtime, info.mode = found.st_size, changed_ns // 10**9, PRIVATE_FILE
         hashed = _Hashed(opened)
         try:
             tar.addfile(info, cast("IO[bytes]", hashed))
@@ -245,8 +250,7 @@ def _added(tar: tarfile.TarFile, source: Source, file: Path) -> Entry:
     blocks = -(-info.size // _TAR_BLOCK_BYTES)
     offset = tar.offset - blocks * _TAR_BLOCK_BYTES
     digest = hashed.digest.hexdigest()
-    changed_ns = source.file.stat().st_mtime_ns
-    return Entry(source.root, path, info.size, changed_ns, digest, offset)
+    yield Entry(source.root, path, info.size, changed_ns, digest, offset)
 
 
 class _Hashed:
