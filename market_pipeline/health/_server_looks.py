@@ -34,10 +34,10 @@ class _Look(threading.Thread):
 
     def run(self) -> None:
         """Has when it ends; nothing where none was shown."""
-        context = ssl.create_default_context()
-        # Of a certificate only its end counts here: who speaks to the server validates it.
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with suppress(OSError, ValueError):
+            context = ssl.create_default_context()
+            # Of a certificate only its end counts here: who speaks to the server validates it.
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             with (
                 socket.create_connection(self._server, WAIT_S) as plain,
                 context.wrap_socket(plain, server_hostname=self._server[0]) as connection,
