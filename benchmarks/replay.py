@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.figures import Figure
 from benchmarks.generator import synthetic_deltas
 from benchmarks.measure import Spread, cpu_seconds
+from market_pipeline.books.logged_replay import LoggedReplay
 from market_pipeline.books.player import Message, Player, Start
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.replay import PublishedRows, Replay, Replayed
@@ -41,7 +42,7 @@ def replay_figures(rows: int, runs: int) -> list[Figure]:
         messages = sum(part.flags.size for part in published)
         each = rows / messages
         for what, run in (
-            ("logged", _logged),
+            ("replayed alone", _only_replayed),
             ("through a compiled callback", _called_back),
             ("through one that is shown changes", _shown_changes),
             ("as events", _as_events),
@@ -79,13 +80,13 @@ def _published(deltas: Deltas) -> list[PublishedRows]:
     ]
 
 
-def _replay(deltas: Deltas, published: list[PublishedRows], *, levels_only: bool = False) -> Replay:
-    replay = Replay(_ONE, _ONE, _OPTIONS, published, levels_only=levels_only)
+def _replay(deltas: Deltas, published: list[PublishedRows], *, changes: bool = False) -> Replay:
+    replay = (LoggedReplay if changes else Replay)(_ONE, _ONE, _OPTIONS, published)
     replay.open(_batches(deltas))
     return replay
 
 
-def _logged(deltas: Deltas, published: list[PublishedRows]) -> None:
+def _only_replayed(deltas: Deltas, published: list[PublishedRows]) -> None:
     for _ in _replay(deltas, published).until():
         pass
 
@@ -96,7 +97,7 @@ def _count(state: np.ndarray, message: Message, _levels: object) -> bool:
 
 
 def _called_back(deltas: Deltas, published: list[PublishedRows], *, changes: bool = False) -> None:
-    replay = _replay(deltas, published, levels_only=not changes)
+    replay = _replay(deltas, published, changes=changes)
 
     def source() -> Iterator[Start | Replayed]:
         yield Start(replay.book())
@@ -111,7 +112,7 @@ def _shown_changes(deltas: Deltas, published: list[PublishedRows]) -> None:
 
 
 def _as_events(deltas: Deltas, published: list[PublishedRows]) -> None:
-    replay, none = _replay(deltas, published), np.empty(0, np.int64)
+    replay, none = _replay(deltas, published, changes=True), np.empty(0, np.int64)
     values = np.empty(0, np.float64), np.empty(0, np.float64)
     trades = Trades(none, none, *values, np.empty(0, np.bool_), none)
     stream = DayEvents("V", "S", _DAY, _ONE, _ONE, trades)

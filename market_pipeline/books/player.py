@@ -13,27 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books.change_log import Change, Changes, LoggedMessages
+from market_pipeline.books.change_log import Changes, LevelRows, LoggedMessages, OtherChanges
 from market_pipeline.books.keyframe import Keyframe
-from market_pipeline.books.levels import (
-    ASK,
-    BID,
-    Levels,
-    empty_levels,
-    far_is_full,
-    key_of,
-    set_level,
-)
-from market_pipeline.books.live_levels import remove_between
+from market_pipeline.books.levels import Levels, empty_levels
+from market_pipeline.books.other_changes import make_other_changes
 from market_pipeline.books.replay import Replayed
+from market_pipeline.books.rows import set_rows
 from market_pipeline.books.walk import levels_of, sides_of
-from market_pipeline.jit import callback_kernel, kernel
+from market_pipeline.jit import callback_kernel
 
 __all__ = ["Message", "Player", "Start"]
 
-_OLD = int(Change.OLD_MESSAGE)
-_REFUSED = int(Change.REFUSED)
-_CLEARED = int(Change.CLEARED)
 _NEVER = np.int64(2**63 - 1)
 
 OnMessage = Callable[..., bool]
@@ -85,31 +75,14 @@ class _Part(NamedTuple):
     messages: LoggedMessages
     verified: NDArray[np.bool_]
     clock_ns: NDArray[np.int64]
-    changes: Changes
+    rows: LevelRows
+    others: OtherChanges
     shown: Changes | None
 
 
 # Entries of a place, for each instrument: its next message, the number of its first in the day, the
-# next change, how many messages there are, whether its book has no room for the next change.
-_NEXT, _FIRST, _CHANGE, _COUNT, _IS_FULL = range(5)
-
-
-@kernel
-def _set_levels(levels, changes, n, end):
-    """Makes changes in a book; returns where it stopped: the end, or one there is no room for."""
-    while n < end:
-        kind = changes.kind[n]
-        if kind not in (_OLD, _REFUSED):
-            if far_is_full(levels.far_keys, levels.far_sizes, levels.meta, 1):
-                return n
-            side = BID if changes.is_bid[n] else ASK
-            key, size = key_of(side, changes.price_ticks[n]), changes.size_lots[n]
-            if kind == _CLEARED:
-                remove_between(levels, side, key, key_of(side, size))
-            else:
-                set_level(levels, side, key, size)
-        n += 1
-    return n
+# next row and other change, how many messages there are, whether its book has no room for these.
+_NEXT, _FIRST, _ROW, _OTHER, _COUNT, _IS_FULL = range(6)
 
 
 @callback_kernel
@@ -132,16 +105,23 @@ def _play(on_message, state, parts, places, from_ns, until_ns):
             return len(parts)
         if soonest_ns >= until_ns:
             return len(parts)
-        levels, messages, verified, _, changes, shown = parts[now]
+        levels, messages, verified, _, rows, others, shown = parts[now]
         n = places[now, _NEXT]
         first = messages.end[n - 1] if n > 0 else np.int64(0)
         end = messages.end[n]
-        change = _set_levels(levels, changes, places[now, _CHANGE], end)
-        if change < end:
-            places[now, _CHANGE] = change
+        row = max(places[now, _ROW], messages.start[n])
+        row = set_rows(levels, rows.is_bid, rows.price_ticks, rows.size_lots, row, end)
+        places[now, _ROW] = row
+        if row < end:
             places[now, _IS_FULL] = 1
             return now
-        places[now, _CHANGE] = change
+        other = places[now, _OTHER]
+        if other < others.message.size:
+            other = make_other_changes(levels, others, other, n)
+            places[now, _OTHER] = other
+            if other < others.message.size and others.message[other] == n:
+                places[now, _IS_FULL] = 1
+                return now
         places[now, _NEXT] = n + 1
         if soonest_ns < from_ns:
             continue
@@ -197,7 +177,8 @@ class Player:
         self._range_ns = np.int64(from_ns), np.int64(until_ns)
         nothing = Replayed.empty()
         self._parts = [self._part(empty_levels(), nothing) for _ in self._sources]
-        self._places = np.zeros((len(self._sources), 5), np.int64)
+        self._under_way = [nothing.under_way for _ in self._sources]
+        self._places = np.zeros((len(self._sources), 6), np.int64)
 
     def play(self) -> bool:
         """Plays until the callback asks to stop; False if instead there is nothing left.
@@ -222,16 +203,18 @@ class Player:
 
     def _serve(self, k: int) -> None:
         """Gives an instrument room in its book, or its next messages."""
-        part, place = self._parts[k], self._places[k]
+        place = self._places[k]
         if place[_IS_FULL]:
-            self._parts[k] = part._replace(levels=levels_of(*sides_of(part.levels)))
+            self._make_room(k)
             place[_IS_FULL] = 0
             return
-        levels = part.levels
+        self._set_under_way(k)
+        levels = self._parts[k].levels
         for given in self._sources[k]:
             if isinstance(given, Replayed):
                 self._parts[k] = self._part(levels, given)
-                place[:] = 0, given.first, 0, given.messages.end.size, 0
+                self._under_way[k] = given.under_way
+                place[:] = 0, given.first, 0, 0, given.messages.end.size, 0
                 return
             book = given.book
             bids = book.bid_price_ticks, book.bid_size_lots
@@ -239,6 +222,19 @@ class Player:
         # Ended: it has no next message, and needs none.
         place[_COUNT] = -1
 
+    def _set_under_way(self, k: int) -> None:
+        """Sets what the block has of the message behind its last one, which the next one ends."""
+        (row, end), self._under_way[k] = self._under_way[k], (0, 0)
+        while row < end:
+            row = set_rows(self._parts[k].levels, *self._parts[k].rows, row, end)
+            if row < end:
+                self._make_room(k)
+
+    def _make_room(self, k: int) -> None:
+        part = self._parts[k]
+        self._parts[k] = part._replace(levels=levels_of(*sides_of(part.levels)))
+
     def _part(self, levels: Levels, block: Replayed) -> _Part:
         shown = block.changes if self._shows_changes else None
-        return _Part(levels, block.messages, block.verified, block.clock_ns, block.changes, shown)
+        columns = block.messages, block.verified, block.clock_ns, block.rows, block.others
+        return _Part(levels, *columns, shown)

@@ -13,35 +13,46 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from market_pipeline.books import changes as log
 from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
 from market_pipeline.books.boundaries import message_starts
 from market_pipeline.books.change_log import (
     Changes,
-    Log,
+    LevelRows,
     LoggedMessages,
+    OtherChanges,
+    enlarged,
     room_for_changes,
     room_for_messages,
+    room_for_other_changes,
 )
-from market_pipeline.books.changes import log_messages
 from market_pipeline.books.flags import BookFlag
+from market_pipeline.books.integers import no_deltas
 from market_pipeline.books.keyframe import Keyframe
-from market_pipeline.books.levels import ASK, BID, WINDOW, Levels, base_ticks
+from market_pipeline.books.other_changes import (
+    COUNT,
+    NO_ROOM,
+    advance_noting,
+    new_known,
+    new_noted,
+)
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.soundness import Mark
-from market_pipeline.books.state import Deltas, Status, int64_columns, rows_behind
-from market_pipeline.books.walk import export_side, levels_around
-from market_pipeline.mapped import ColumnArray
+from market_pipeline.books.state import (
+    Deltas,
+    Status,
+    int64_columns,
+    room_for_bbo,
+    rows_behind,
+)
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = ["PublishedRows", "Replay", "ReplayMismatch", "Replayed"]
 
 _MESSAGE_ROOM = 1 << 16
-_CHANGE_ROOM = 1 << 18
-_SPARE_ROOM = 1 << 14
+_OTHER_ROOM = 1 << 16
 _NEVER = 2**63 - 1
 _NO_CLOCK = -(2**63)
 _COMPARED = ("ts_receipt_ns", "sequence_number", "bid_size_lots", "ask_size_lots")
@@ -74,28 +85,38 @@ class PublishedRows(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Consecutive messages of one day and what they changed.
+    """Consecutive messages of one day and what they changed, until the next ones are asked for.
 
     Attributes:
         first: The number of the first of them in its day, from 0: its row in `books.bbo`.
-        messages: The messages; `end` counts in `changes`, `flags` are those published.
+        messages: The messages; `start` and `end` count in `rows`, `flags` are those published.
         verified: bool (n,), as published.
         clock_ns: int64 (n,), the receipt clock that never runs back: the largest sound receipt time
             so far.
-        changes: What they changed, and in the last block the rows of old messages behind the last.
+        rows: What lies between a message's start and end leads to the book after it, with `others`
+            that come after its rows.
+        under_way: From and to which of the rows there are some of the message after the last one.
+        others: What else changed the book.
+        changes: The same changes with who made them, if that was asked for; a message's begin where
+            those of the one before end. In the last block those of old messages follow.
     """
 
     first: int
     messages: LoggedMessages
     verified: NDArray[np.bool_]
     clock_ns: NDArray[np.int64]
-    changes: Changes
+    rows: LevelRows
+    under_way: tuple[int, int]
+    others: OtherChanges
+    changes: Changes | None = None
 
     @classmethod
     def empty(cls) -> Self:
         """No message."""
-        messages, changes = room_for_messages(0), room_for_changes(0)
-        return cls(0, messages, np.empty(0, np.bool_), np.empty(0, np.int64), changes)
+        nothing, no = room_for_changes(0), np.empty(0, np.bool_)
+        rows, others = LevelRows.of(nothing), room_for_other_changes(0)
+        clock_ns = np.empty(0, np.int64)
+        return cls(0, room_for_messages(0), no, clock_ns, rows, (0, 0), others, nothing)
 
 
 class ReplayMismatch(Exception):
@@ -143,8 +164,6 @@ class Replay(Rebuild):
         first: The number of that message in its day.
         start: The state before that message; None for an empty book.
         clock_ns: What the receipt clock stands at before it; None for nothing.
-        levels_only: Whether changes say only what leads to the book, which is faster; see
-            `books.change_log.Log`.
     """
 
     def __init__(
@@ -157,28 +176,27 @@ class Replay(Rebuild):
         first: int = 0,
         start: RebuildState | None = None,
         clock_ns: int | None = None,
-        levels_only: bool = False,
     ) -> None:
         super().__init__(price_scale, size_scale, options, start=start)
         self._options = self._options._replace(
             depth_interval_ns=-1, keyframe_interval_ns=0, is_logged=True
         )
+        self._outputs = self._outputs._replace(bbo=room_for_bbo(_MESSAGE_ROOM))
         self._published = _Published(published)
         self._first = first - self.figures["messages"]
         self._clock_ns = _NO_CLOCK if clock_ns is None else clock_ns
-        self._shadow = self._levels
-        if not levels_only:
-            self._shadow = Levels._make(column.copy() for column in self._levels)
-        changes = room_for_changes(_CHANGE_ROOM, levels_only=levels_only)
-        self._log = Log(room_for_messages(_MESSAGE_ROOM), changes, levels_only)
-        self._place = log.new_place(self._registers)
+        self._known, self._noted = new_known(self._registers), new_noted()
+        self._others = room_for_other_changes(_OTHER_ROOM)
         self._before: tuple[int, int] | None = None
+        # Of the messages not yet handed out: where in the batch their rows begin and end.
+        self._starts, self._ends = int64_columns(0, 2)
+        self._is_under_way = False
         self._first_row = 0
 
     @property
     def message(self) -> int:
         """The number in the day of the next message to replay."""
-        return self._first + int(self._place[log.LOGGED])
+        return self._first + int(self._registers[reg.MESSAGES])
 
     def book(self) -> Keyframe:
         """The full book after the last message, with the flags that are known by then."""
@@ -205,46 +223,53 @@ class Replay(Rebuild):
             MarketPipelineError: Whatever the sources raise.
         """
         until = _NEVER if message is None else message + 1 - self._first
-        while self._place[log.LOGGED] < until:
-            while self._provide(status := self._log_on(until)):
+        while self.message - self._first < until:
+            while self._provide(status := self._go_on(until)):
                 pass
-            yield from self._logged(last=status == Status.DONE)
+            yield from self._handed_out()
             if status == Status.DONE:
                 if self._published.flags_of_next(1).size:
                     raise ReplayMismatch(self.message, "a further message", "none in the lake")
                 return
 
-    def _log_on(self, until: int) -> int:
+    def _go_on(self, until: int) -> int:
         """Lets the kernel go on; why it stopped."""
-        inputs, state = self._inputs(), (self._registers, self._levels, self._history)
-        status: int = log_messages(
-            *state, inputs, self._cursor, self._options, self._outputs,
-            self._shadow, self._log, self._place, until,
-        )  # fmt: skip
-        self._feed.position = int(self._cursor[at.SNAPSHOT])
-        if status == Status.NEEDS_ROWS and self._place[log.MESSAGES]:
-            # What is logged is handed out first; asked again, the kernel needs rows still.
+        status = NO_ROOM
+        while status == NO_ROOM:
+            inputs, state = self._inputs(), (self._registers, self._levels, self._history)
+            status = advance_noting(
+                *state, inputs, self._cursor, self._options, self._outputs,
+                self._known, self._others, self._noted, (self._starts, self._ends), until,
+            )  # fmt: skip
+            self._feed.position = int(self._cursor[at.SNAPSHOT])
+            if status == NO_ROOM:
+                self._others = enlarged(self._others, self._noted[COUNT])
+        if status == Status.NEEDS_ROWS and (
+            self._cursor[at.BBO_ROW] or (self._starts < self._ends).any()
+        ):
+            # What there is of the batch is handed out first; asked again, it needs rows still.
             return Status.OUTPUT_FULL
         return status
 
     def _provide(self, status: int) -> bool:
         is_provided = super()._provide(status)
-        if status == Status.NEEDS_ROWS:
-            self._place[log.ROW] = 0
+        if status == Status.NEEDS_ROWS and self._batch is None:
+            self._follow(np.empty(0, np.int64), np.empty(0, np.bool_), 0)
         return is_provided
 
     def _take(
         self, batch: DeltaBatch, marked: NDArray[np.int64], bits: NDArray[np.int64]
     ) -> Deltas:
         rows = batch.sequence_number.size
-        if self._place[log.CHANGES] + rows + _SPARE_ROOM > self._log.changes.kind.size:
-            self._enlarge(rows)
         starts = np.empty(rows, np.int64)
         keys = batch.sequence_number, batch.ts_receipt_ns
         starts = starts[: message_starts(*keys, starts, self._before)]
         self._before = int(keys[0][-1]), int(keys[1][-1])
         # Old messages have no row.
-        starts = np.setdiff1d(starts, marked[(bits & Mark.OLD) != 0], assume_unique=True)
+        is_own = np.ones(starts.size, np.bool_)
+        is_own[np.searchsorted(starts, marked[(bits & Mark.OLD) != 0])] = False
+        self._follow(starts, is_own, rows)
+        starts = starts[is_own]
         flags = self._published.flags_of_next(starts.size)
         in_gap = starts[: flags.size][(flags & BookFlag.GAP) != 0]
         passed = self._registers[reg.GAPS_PASSED]
@@ -252,45 +277,42 @@ class Replay(Rebuild):
         self._registers[reg.GAPS_PASSED] = 0
         return super()._take(batch, marked, bits)
 
-    def _move_window(self, more: int) -> None:
-        super()._move_window(more)
-        if self._log.levels_only:
-            self._shadow = self._levels
-            return
-        bids, asks = (export_side(self._shadow, side) for side in (BID, ASK))
-        window = int(self._levels.meta[WINDOW])
-        centre = int(base_ticks(self._levels.meta)) + window // 2
-        self._shadow = levels_around(centre, bids, asks, window, more)
+    def _follow(self, starts: NDArray[np.int64], is_own: NDArray[np.bool_], rows: int) -> None:
+        """Says where the rows of a batch's messages are, the one under way before it first."""
+        ends = np.append(starts[1:], rows)[: starts.size]
+        own_starts, own_ends = starts[is_own], ends[is_own]
+        if self._is_under_way:
+            further = starts[0] if starts.size else rows
+            own_starts, own_ends = np.append(0, own_starts), np.append(further, own_ends)
+        self._starts, self._ends = own_starts, own_ends
+        if is_own.size:
+            self._is_under_way = bool(is_own[-1])
 
-    def _enlarge(self, rows: int) -> None:
-        """Makes room for so many changes beyond those under way, and some."""
-        written = int(self._place[log.CHANGES])
-        room = 2 * (written + rows + _SPARE_ROOM)
-        changes = room_for_changes(room, levels_only=self._log.levels_only)
-        before: tuple[ColumnArray, ...] = self._log.changes
-        after: tuple[ColumnArray, ...] = changes
-        for old, new in zip(before, after, strict=True):
-            new[:written] = old[:written]
-        self._log = self._log._replace(changes=changes)
+    def _handed_out(self) -> Iterator[Replayed]:
+        """Hands out the messages so far, with what is published of them, and makes room."""
+        count, noted = int(self._cursor[at.BBO_ROW]), int(self._noted[COUNT])
+        batch = self._batch if self._batch is not None else no_deltas()
+        starts, ends, under_way = self._starts[:count], self._ends[:count], (0, 0)
+        self._starts, self._ends = self._starts[count:], self._ends[count:]
+        if self._starts.size and self._cursor[at.ROW] == batch.size_lots.size:
+            under_way = int(self._starts[0]), int(self._ends[0])
+            self._starts = self._ends
+        touch = [column[:count] for column in self._outputs.bbo[:-1]]
+        messages = LoggedMessages._make([starts, ends, *touch])
+        others = OtherChanges._make(column[:noted] for column in self._others)
+        rows = LevelRows.of(batch)
+        self._cursor[at.BBO_ROW] = self._noted[COUNT] = 0
+        yield self._as_published(self.message - count, messages, rows, under_way, others)
 
-    def _logged(self, *, last: bool) -> Iterator[Replayed]:
-        """Hands out the messages in the log, with what is published of them, and makes room."""
-        count, written = int(self._place[log.MESSAGES]), int(self._place[log.CHANGES])
-        end = written if last else int(self._place[log.GROUP])
-        first = self.message - count
-        if count or end:
-            messages = LoggedMessages._make(column[:count].copy() for column in self._log.messages)
-            changes = Changes._make(column[:end].copy() for column in self._log.changes)
-            np.add(changes.feed_row, self._first_row, changes.feed_row, where=changes.feed_row >= 0)
-            yield self._as_published(first, messages, changes)
-        elif written:
-            self._enlarge(self._log.changes.kind.size)
-        for column in self._log.changes:
-            column[: written - end] = column[end:written]
-        self._place[log.CHANGES], self._place[log.GROUP] = written - end, 0
-        self._place[log.MESSAGES] = 0
-
-    def _as_published(self, first: int, messages: LoggedMessages, changes: Changes) -> Replayed:
+    def _as_published(
+        self,
+        first: int,
+        messages: LoggedMessages,
+        rows: LevelRows,
+        under_way: tuple[int, int],
+        others: OtherChanges,
+        changes: Changes | None = None,
+    ) -> Replayed:
         """The messages with their published flags, if they are the published ones."""
         published = self._published.take(messages.end.size)
         _refuse_others(first, messages, published)
@@ -303,7 +325,8 @@ class Replay(Rebuild):
             # stays before all times: a bad one may lie behind those that follow.
             clock_ns[clock_ns == _NO_CLOCK] = clock_ns[np.argmax(clock_ns != _NO_CLOCK)]
         messages = messages._replace(flags=published.flags)
-        return Replayed(first, messages, published.verified, clock_ns, changes)
+        verified = published.verified
+        return Replayed(first, messages, verified, clock_ns, rows, under_way, others, changes)
 
 
 def _refuse_others(first: int, messages: LoggedMessages, published: PublishedRows) -> None:

@@ -84,10 +84,10 @@ def replayed(
             book = _snapshot(row, published, scales)
         else:
             if replay is None or row.message - replay.message > _WORTH_A_START:
-                replay = DayReplay(published, row.message + 1, levels_only=True)
+                replay = DayReplay(published, row.message + 1)
                 if replay.message > row.message and not _is_after(replay.book(), row):
                     # A snapshot began the book again between the message and the checkpoint.
-                    replay = DayReplay(published, row.message, levels_only=True)
+                    replay = DayReplay(published, row.message)
             for _ in replay.until(row.message):
                 pass
             book = replay.book()

@@ -144,8 +144,7 @@ def replay(
             book (`books.levels.Levels`), which it must not change.
         state: What `on_message` is given and may write to: an array, or a tuple of arrays.
         changes: Whether `on_message` reads the `changes` of its message; without it they are None,
-            which numba refuses to compile the reading of, and 1.4 to 1.6 times as many messages
-            are played in the same time.
+            which numba refuses to compile the reading of, and the replay is faster.
         data_dir: The data folder; by default the one of the settings in force.
 
     Returns:
@@ -176,7 +175,7 @@ def _days(
 ) -> Iterator[Start | Replayed]:
     """The messages of an instrument's days, each day after the book it begins with."""
     for day, message in days_between(instrument, from_ns, until_ns, settings):
-        day_replay = DayReplay(day, message, levels_only=not changes)
+        day_replay = DayReplay(day, message, changes=changes)
         yield Start(day_replay.book())
         yield from day_replay.until()
 

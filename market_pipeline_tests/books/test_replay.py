@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from unittest import mock
 
 import numpy as np
@@ -9,19 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.books import logged_replay
 from market_pipeline.books import rebuild as driver
 from market_pipeline.books import replay as replays
 from market_pipeline.books.change_log import Change
 from market_pipeline.books.keyframe import Keyframe
-from market_pipeline.books.levels import empty_levels
+from market_pipeline.books.levels import ASK, BID, empty_levels
+from market_pipeline.books.logged_replay import LoggedReplay
+from market_pipeline.books.player import Player, Start
 from market_pipeline.books.rebuild import Rebuild, RebuildOptions
 from market_pipeline.books.replay import PublishedRows, Replay, Replayed, ReplayMismatch
 from market_pipeline.books.state import BboRows
+from market_pipeline.books.walk import write_levels
 from market_pipeline.quality.reference.feed import Row
 from market_pipeline_tests.books.test_resumed import ONE, Feed, around, cuts, options, split_gaps
 
 pytestmark = pytest.mark.slow
-SMALL = {"_MESSAGE_ROOM": 3, "_CHANGE_ROOM": 8, "_SPARE_ROOM": 2}
+SMALL = {"_MESSAGE_ROOM": 3, "_OTHER_ROOM": 2}
+SMALL_LOG = {"_MESSAGE_ROOM": 3, "_CHANGE_ROOM": 8, "_SPARE_ROOM": 2}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +36,8 @@ def narrow_windows():
     with ExitStack() as patched:
         narrow = {"empty_levels": lambda: empty_levels(64, 32), "levels_around": around}
         patched.enter_context(mock.patch.multiple(driver, **narrow))
-        patched.enter_context(mock.patch.multiple(replays, levels_around=around, **SMALL))
+        patched.enter_context(mock.patch.multiple(replays, **SMALL))
+        patched.enter_context(mock.patch.multiple(logged_replay, levels_around=around, **SMALL_LOG))
         yield
 
 
@@ -51,29 +58,49 @@ def cut(rows: PublishedRows, size: int, first: int = 0) -> Iterator[PublishedRow
         yield PublishedRows._make(column[start : start + size] for column in rows)
 
 
-def played(blocks: list[Replayed]) -> Iterator[tuple[dict, dict, list]]:
-    """A book of two dicts, bids and asks, that does what the log says: after each message."""
+def played(blocks: Iterable[Replayed]) -> Iterator[tuple[dict, dict]]:
+    """A book of two dicts, bids and asks, that does what the blocks say: after each message."""
+    book: dict[bool, dict[int, int]] = {True: {}, False: {}}
+
+    def set_row(rows, n: int) -> None:
+        side, price, size = book[bool(rows.is_bid[n])], int(rows.price_ticks[n]), rows.size_lots[n]
+        if size >= 0:
+            side.pop(price, None)
+        if size > 0:
+            side[price] = int(size)
+
+    for block in blocks:
+        others = block.others
+        for message, end in enumerate(block.messages.end):
+            for n in range(block.messages.start[message], end):
+                set_row(block.rows, n)
+            for n in np.flatnonzero(others.message == message):
+                if not others.is_cleared[n]:
+                    set_row(others, n)
+                    continue
+                ends = others.price_ticks[n], others.size_lots[n]
+                side = book[bool(others.is_bid[n])]
+                for level in [price for price in side if min(ends) <= price <= max(ends)]:
+                    del side[level]
+            yield dict(book[True]), dict(book[False])
+        for n in range(*block.under_way):
+            set_row(block.rows, n)
+
+
+def logged(blocks: Iterable[Replayed]) -> Iterator[tuple[dict, dict]]:
+    """The same of what the log of changes says, which has the size of each level before it."""
     book: dict[bool, dict[int, int]] = {True: {}, False: {}}
     for block in blocks:
-        start = 0
+        start, changes = 0, block.changes
         for end in block.messages.end.tolist():
-            kinds = block.changes.kind[start:end].tolist()
             for n in range(start, end):
-                if block.changes.kind[n] in (Change.OLD_MESSAGE, Change.REFUSED):
+                if changes.kind[n] in (Change.OLD_MESSAGE, Change.REFUSED):
                     continue
-                side = book[is_bid := bool(block.changes.is_bid[n])]
-                price, size = int(block.changes.price_ticks[n]), int(block.changes.size_lots[n])
-                if block.changes.kind[n] == Change.CLEARED:
-                    for level in list(side):
-                        if (size <= level <= price) if is_bid else (price <= level <= size):
-                            del side[level]
-                    continue
-                before = side.pop(price, 0)
-                if block.changes.before_lots.size:
-                    assert before == block.changes.before_lots[n]
-                if size:
-                    side[price] = size
-            yield dict(book[True]), dict(book[False]), kinds
+                side, price = book[bool(changes.is_bid[n])], int(changes.price_ticks[n])
+                assert side.pop(price, 0) == changes.before_lots[n]
+                if changes.size_lots[n]:
+                    side[price] = int(changes.size_lots[n])
+            yield dict(book[True]), dict(book[False])
             start = end
 
 
@@ -81,19 +108,30 @@ def levels(prices: np.ndarray, sizes: np.ndarray) -> dict[int, int]:
     return dict(zip(prices.tolist(), sizes.tolist(), strict=True))
 
 
-def replay(feed: Feed, options: RebuildOptions, rows: PublishedRows, cuts=(), together=2, **how):
-    engine = Replay(ONE, ONE, options, cut(rows, 3), **how)
+def replay(feed, options, rows: PublishedRows, cuts=(), together=2, of=Replay) -> Replay:
+    engine = of(ONE, ONE, options, cut(rows, 3))
     engine.open(feed.deltas(cuts), feed.books(together))
     return engine
 
 
-class TestTheLog:
+BOTH = pytest.mark.parametrize("of", [Replay, LoggedReplay], ids=["rows", "logged"])
+
+
+class TestMessages:
+    @BOTH
     @settings(max_examples=100)
     @given(split_gaps(), options, cuts, st.integers(1, 3))
-    def test_leads_to_the_published_rows(self, feed, options, cuts, together):
-        """A plain book that does what the log says has the touch of every published row."""
+    def test_lead_to_the_published_rows(self, of, feed, options, cuts, together):
+        """A plain book that does what they say has the touch of every published row."""
         rows, _ = rebuilt(feed, options)
-        blocks = list(replay(feed, options, rows, cuts, together).until())
+        flags, firsts = [], []
+
+        def blocks() -> Iterator[Replayed]:
+            for block in replay(feed, options, rows, cuts, together, of).until():
+                firsts.append((block.first, len(flags)))
+                flags.extend(block.messages.flags.tolist())
+                yield block
+
         found = [
             (
                 max(bids, default=None),
@@ -101,57 +139,47 @@ class TestTheLog:
                 min(asks, default=None),
                 asks.get(min(asks, default=0), 0),
             )
-            for bids, asks, _ in played(blocks)
+            for bids, asks in played(blocks())
         ]
         expected = [
             (bid if bid_size else None, bid_size, ask if ask_size else None, ask_size)
             for bid, bid_size, ask, ask_size in zip(*(c.tolist() for c in rows[2:6]), strict=True)
         ]
         assert expected == found
-        flags = np.concatenate([block.messages.flags for block in blocks])
-        assert rows.flags.tolist() == flags.tolist()
-        assert [block.first for block in blocks] == np.cumsum(
-            [0, *(block.messages.end.size for block in blocks[:-1])]
-        ).tolist()
+        assert rows.flags.tolist() == flags
+        assert all(first == before for first, before in firsts)
 
+    @BOTH
     @settings(max_examples=100)
     @given(split_gaps(), options, cuts)
-    def test_leads_to_the_full_book(self, feed, options, cuts):
+    def test_lead_to_the_full_book(self, of, feed, options, cuts):
         """At every keyframe the plain book has the levels of the rebuild, near and far."""
         rows, keyframes = rebuilt(feed, options)
-        books = list(played(list(replay(feed, options, rows, cuts).until())))
+        books = list(played(replay(feed, options, rows, cuts, of=of).until()))
         for frame in keyframes:
             if frame.kind == "closing" or not frame.messages:
                 continue  # a snapshot may come after the last message
-            bids, asks, _ = books[frame.messages - 1]
-            sides = {True: bids, False: asks}
-            assert sides == {
-                True: levels(frame.bid_price_ticks, frame.bid_size_lots),
-                False: levels(frame.ask_price_ticks, frame.ask_size_lots),
-            }
+            assert books[frame.messages - 1] == (
+                levels(frame.bid_price_ticks, frame.bid_size_lots),
+                levels(frame.ask_price_ticks, frame.ask_size_lots),
+            )
 
     @settings(max_examples=100)
     @given(split_gaps(), options, cuts, st.integers(1, 3))
-    def test_of_levels_only(self, feed, options, cuts, together):
-        """Without who changed what from what, the log leads to the same book after each message."""
+    def test_and_their_log_say_the_same(self, feed, options, cuts, together):
+        """With and without who changed what, the book after each message is the same."""
         rows, _ = rebuilt(feed, options)
-        whole, levels_only = (
-            [
-                book[:2]
-                for book in played(
-                    list(replay(feed, options, rows, cuts, together, levels_only=only).until())
-                )
-            ]
-            for only in (False, True)
-        )
-        assert whole == levels_only
+        ask = feed, options, rows, cuts, together
+        books = list(played(replay(*ask).until()))
+        assert books == list(played(replay(*ask, of=LoggedReplay).until()))
+        assert books == list(logged(replay(*ask, of=LoggedReplay).until()))
 
     @settings(max_examples=100)
     @given(split_gaps(), options, cuts)
-    def test_holds_every_row(self, feed, options, cuts):
+    def test_the_log_holds_every_row(self, feed, options, cuts):
         """Every raw row is in the log once, in feed order, as it was told."""
         rows, _ = rebuilt(feed, options)
-        blocks = list(replay(feed, options, rows, cuts).until())
+        blocks = list(replay(feed, options, rows, cuts, of=LoggedReplay).until())
         told = [
             (int(row), bool(bid), int(number))
             for block in blocks
@@ -165,21 +193,59 @@ class TestTheLog:
         ]
         assert [(n, r.is_bid, r.sequence_number) for n, r in enumerate(feed.rows)] == told
 
+    @BOTH
     @settings(max_examples=50)
     @given(split_gaps(), options, st.lists(st.integers(0, 40), min_size=1, max_size=4))
-    def test_stops_at_a_message(self, feed, options, stops):
+    def test_stop_at_a_message(self, of, feed, options, stops):
         """A replay in pieces gives what one in a single piece does, and the book at each stop."""
         rows, _ = rebuilt(feed, options)
-        whole = [book[:2] for book in played(list(replay(feed, options, rows).until()))]
-        engine, blocks = replay(feed, options, rows), []
-        for stop in sorted({stop % rows.flags.size for stop in stops}):
-            blocks += engine.until(stop)
-            assert stop + 1 == engine.message
-            book = engine.book()
-            bids = levels(book.bid_price_ticks, book.bid_size_lots)
-            assert whole[stop][0] == bids
-        blocks += engine.until()
-        assert whole == [book[:2] for book in played(blocks)]
+        whole = list(played(replay(feed, options, rows, of=of).until()))
+        engine = replay(feed, options, rows, of=of)
+
+        def pieces() -> Iterator[Replayed]:
+            for stop in sorted({stop % rows.flags.size for stop in stops}):
+                yield from engine.until(stop)
+                assert stop + 1 == engine.message
+                book = engine.book()
+                assert whole[stop][0] == levels(book.bid_price_ticks, book.bid_size_lots)
+            yield from engine.until()
+
+        assert whole == list(played(pieces()))
+
+
+def see_levels(state, message, levels):
+    """Writes the message and the best 64 levels a side down: these feeds have no more."""
+    seen, sides = state
+    n = seen[0, 0] + 1
+    seen[0, 0] = n
+    seen[n, 0], seen[n, 1] = message.number, message.sequence_number
+    write_levels(levels, BID, sides[0], sides[1], n)
+    write_levels(levels, ASK, sides[2], sides[3], n)
+    return False
+
+
+class TestPlayed:
+    @BOTH
+    @settings(max_examples=50)
+    @given(split_gaps(), options, cuts)
+    def test_by_a_player(self, of, feed, options, cuts):
+        """A compiled callback is shown the full book after every message, and each once."""
+        rows, _ = rebuilt(feed, options)
+        books = list(played(replay(feed, options, rows, cuts, of=of).until()))
+        count, engine = len(books), replay(feed, options, rows, cuts, of=of)
+        seen = np.zeros((count + 1, 2), np.int64)
+        sides = tuple(np.zeros((count + 1, 64), np.int64) for _ in range(4))
+        source = chain([Start(engine.book())], engine.until())
+        assert not Player([source], see_levels, (seen, sides), -(2**63), 2**63 - 1).play()
+        assert [count, *range(count)] == [seen[0, 0], *seen[1:, 0]]
+        assert rows.sequence_number.tolist() == seen[1:, 1].tolist()
+        for n, book in enumerate(books, 1):
+            for side, prices, sizes in zip(book, sides[::2], sides[1::2], strict=True):
+                assert side == {
+                    price: size
+                    for price, size in zip(prices[n].tolist(), sizes[n].tolist(), strict=True)
+                    if size
+                }
 
 
 class TestRefusals:

@@ -73,7 +73,7 @@ def day_events(
         CheckpointError: A message leads to another row than the published one.
         MarketPipelineError: Whatever reading the raw files raises.
     """
-    record, replay = day.record, DayReplay(day, message)
+    record, replay = day.record, DayReplay(day, message, changes=True)
     events = DayEvents(
         record.exchange,
         record.symbol,

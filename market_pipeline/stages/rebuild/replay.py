@@ -15,6 +15,7 @@ import polars as pl
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.keyframe import Keyframe
+from market_pipeline.books.logged_replay import LoggedReplay
 from market_pipeline.books.rebuild import RebuildOptions
 from market_pipeline.books.rebuild_state import RebuildState
 from market_pipeline.books.record import RebuildRecord
@@ -32,6 +33,7 @@ from market_pipeline.sources.crypto_lake import (
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
 from market_pipeline.sources.parquet_window import scan_shard, scanning
 from market_pipeline.stages.published_rows import in_batches
+from market_pipeline.stages.rebuild.prefetch import read_ahead
 from market_pipeline.stages.rebuild.seed import closing_book, keyframe_of
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
@@ -83,7 +85,7 @@ class DayReplay:
     Args:
         day: A day that was rebuilt from its deltas.
         message: The number, in the day from 0, of the first message that is asked for.
-        levels_only: As for `Replay`.
+        changes: Whether to say who changed what.
 
     Raises:
         MissingDataError: The day was published from its snapshots and has no messages.
@@ -91,7 +93,7 @@ class DayReplay:
         LakeFileError, SchemaError: A raw file cannot be read.
     """
 
-    def __init__(self, day: PublishedDay, message: int = 0, *, levels_only: bool = False) -> None:
+    def __init__(self, day: PublishedDay, message: int = 0, *, changes: bool = False) -> None:
         record = day.record
         if record.is_of_snapshots:
             raise MissingDataError(
@@ -105,7 +107,7 @@ class DayReplay:
         self._rows = scan(day.warehouse, BBO, record.dt, {day.instrument})
         self._start, first = self._last_checkpoint(message)
         policies = record.policies
-        self._replay = Replay(
+        self._replay = (LoggedReplay if changes else Replay)(
             *record.scales,
             RebuildOptions.of(
                 Policies() if policies is None else Policies.model_validate_json(policies),
@@ -117,7 +119,6 @@ class DayReplay:
             first=first,
             start=self._state(first),
             clock_ns=self._clock_before(first),
-            levels_only=levels_only,
         )
         self._is_open = False
 
@@ -133,7 +134,7 @@ class DayReplay:
         return self._replay.book()
 
     def until(self, message: int | None = None) -> Iterator[Replayed]:
-        """Replays up to and with a message, or to the end of the day.
+        """Replays up to and with a message, or to the end of the day, which is read ahead.
 
         Raises:
             CheckpointError: A message leads to another row than the published one.
@@ -143,7 +144,7 @@ class DayReplay:
             return
         try:
             if not self._is_open:
-                self._open()
+                self._open(overlap=message is None)
             yield from self._replay.until(message)
         except ReplayMismatch as mismatch:
             raise self._day.error(mismatch.expected, mismatch.found) from mismatch
@@ -189,7 +190,7 @@ class DayReplay:
         latest: int | None = rows.select(pl.col("ts_receipt_ns").max()).collect().item()
         return latest
 
-    def _open(self) -> None:
+    def _open(self, *, overlap: bool) -> None:
         """Finds the raw rows to begin with."""
         day, first, row, snapshot = self._day, self.message, 0, 0
         deltas, snapshots = day.files(DELTAS), day.files(SNAPSHOTS)
@@ -208,7 +209,11 @@ class DayReplay:
             # That of the checkpoint's own number is met after it.
             unmet = pl.col("sequence_number") >= self._start.sequence_number
             snapshot = _first_row(snapshots, SNAPSHOTS, unmet) or 0
-        self._replay.open(read_deltas(deltas, row), read_snapshots(snapshots, snapshot), row)
+        self._replay.open(
+            read_ahead(read_deltas(deltas, row), overlap=overlap),
+            read_ahead(read_snapshots(snapshots, snapshot), overlap=overlap),
+            row,
+        )
         self._is_open = True
 
 

@@ -12,15 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.books import logged_replay
 from market_pipeline.books import rebuild as driver
-from market_pipeline.books import replay as replays
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.levels import empty_levels
+from market_pipeline.books.logged_replay import LoggedReplay
 from market_pipeline.books.rebuild import RebuildOptions
 from market_pipeline.quality.reference.feed import Row, Snapshot
 from market_pipeline.sources.batches import Trades
 from market_pipeline.stages.events.stream import DayEvents
-from market_pipeline_tests.books.test_replay import SMALL, rebuilt, replay
+from market_pipeline_tests.books.test_replay import SMALL_LOG, rebuilt, replay
 from market_pipeline_tests.books.test_resumed import ONE, Feed, around, cuts, options, split_gaps
 from market_pipeline_tests.naive.events import COLUMNS, read_events
 
@@ -35,7 +36,7 @@ def narrow_windows():
     with ExitStack() as patched:
         narrow = {"empty_levels": lambda: empty_levels(64, 32), "levels_around": around}
         patched.enter_context(mock.patch.multiple(driver, **narrow))
-        patched.enter_context(mock.patch.multiple(replays, levels_around=around, **SMALL))
+        patched.enter_context(mock.patch.multiple(logged_replay, levels_around=around, **SMALL_LOG))
         yield
 
 
@@ -58,7 +59,7 @@ NO_TRADES = trades_at([])
 def events_of(feed: Feed, options, trades=NO_TRADES, *, cuts=(), batch_rows=5, **span):
     """The stream of a feed as one frame, and its rows of `books.bbo`."""
     rows, _ = rebuilt(feed, options)
-    engine = replay(feed, options, rows, cuts)
+    engine = replay(feed, options, rows, cuts, of=LoggedReplay)
     stream = DayEvents("V", "S", DAY, ONE, ONE, trades, batch_rows=batch_rows, **span)
     batches = [batch.rows for batch in stream.batches(engine.book(), engine.until())]
     return pl.from_arrow(pa.Table.from_batches(batches)) if batches else pl.DataFrame(), rows
