@@ -89,7 +89,7 @@ class Running:
         began_s = time.thread_time()
         while not happened() and self.process.is_alive() and time.monotonic() < end:
             took_s = time.thread_time() - began_s
-            time.sleep(max(0.002, 3 * took_s))
+            time.sleep(max(0.002, 9 * took_s))
             began_s = time.thread_time()
 
 
