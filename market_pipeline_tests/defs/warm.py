@@ -17,11 +17,16 @@ import requests
 from dagster import DagsterInstance
 from dagster._daemon import controller
 
+import market_pipeline.alerts.capture
 import market_pipeline.alerts.delivery
 import market_pipeline.cli.app
+import market_pipeline.health.look
+import market_pipeline.health.telling
 import market_pipeline.plots.coverage
 import market_pipeline.plots.mid
 import market_pipeline.plots.valid_time
+import market_pipeline.quality.checks.features
+import market_pipeline.quality.checks.klines
 import market_pipeline.sources.binance_capture.converter
 import market_pipeline.sources.recording.converter
 import market_pipeline.stages.events.day
@@ -35,7 +40,9 @@ import market_pipeline.stages.raw.day
 import market_pipeline.stages.raw.profile
 import market_pipeline.stages.rebuild.day
 import market_pipeline.stages.triggers.run_requests
+import market_pipeline.stages.unchanged_day
 import market_pipeline.stages.validation.day
+import market_pipeline.telemetry.logs.process_log
 from market_pipeline.books.rebuild import Rebuild
 from market_pipeline.books.scale import Scale
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
