@@ -3,5 +3,5 @@
 `create.create` makes a state of both, `restore.verify` reads it back, and `restore.restore` makes a
 data folder of it.
 
-May import `errors`, `config`, `warehouse`, `security`, `audit`, `sources` and `golden`.
+May import `errors`, `shown`, `config`, `warehouse`, `security`, `audit`, `sources` and `golden`.
 """

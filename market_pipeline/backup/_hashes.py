@@ -75,13 +75,6 @@ class Hashes:
             BackupError: It is written to.
             OSError: It cannot be read.
         """
-        if not str(lies).isprintable():
-            raise BackupError(
-                "A file has a name that no manifest can hold",
-                next_step="Rename it.",
-                file=lies,
-                expected="printable text",
-            )
         before = lies.stat()
         known = self._before.get(str(lies))
         if anew or known is None or not _is_same(known, before):

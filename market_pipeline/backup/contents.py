@@ -18,7 +18,8 @@ from market_pipeline.audit.record import AUDIT_FOLDER
 from market_pipeline.config.settings import Settings
 from market_pipeline.golden.keep import GOLDEN_FOLDER
 from market_pipeline.security.ring import KEYS_FOLDER
-from market_pipeline.security.stored import stat_as_it_lies, stored_in
+from market_pipeline.security.stored import is_sealed, stat_as_it_lies, stored_in
+from market_pipeline.shown import shown
 from market_pipeline.sources.recording import CONVERTER
 from market_pipeline.sources.recording.format import SUFFIX as RECORDING_SUFFIX
 from market_pipeline.warehouse.layout import Warehouse
@@ -45,7 +46,7 @@ class Source(NamedTuple):
     file: Path
 
 
-def written_once(settings: Settings, *, raw: bool, tables: bool) -> Iterator[Source | Path]:
+def written_once(settings: Settings, *, raw: bool, tables: bool) -> Iterator[Source | str]:
     """What never changes once it is there: closed recordings, golden samples, full audit files.
 
     Args:
@@ -54,7 +55,7 @@ def written_once(settings: Settings, *, raw: bool, tables: bool) -> Iterator[Sou
         tables: Also the files of the published tables.
 
     Returns:
-        Files in order, and each link by its path: what it leads to is not followed.
+        Files in order, and as a text what of them is left out, with the reason.
 
     Raises:
         OSError: A folder cannot be read: what lies in it would be missed.
@@ -64,7 +65,7 @@ def written_once(settings: Settings, *, raw: bool, tables: bool) -> Iterator[Sou
     of_lake = _root_of(lake, data)
     yield from _below(recorded, *of_lake, lambda path: path.name.endswith(RECORDING_SUFFIX))
     yield from _below(data / GOLDEN_FOLDER, "data", data)
-    yield from (Source("data", data, path) for path in log_files(data / AUDIT_FOLDER)[:-1])
+    yield from (_found("data", data, path) for path in log_files(data / AUDIT_FOLDER)[:-1])
     yield from _below(data / _LIVE, "data", data, _is_settled)
     if raw:
         yield from _below(lake, *of_lake, left_out=recorded)
@@ -77,11 +78,11 @@ def written_once(settings: Settings, *, raw: bool, tables: bool) -> Iterator[Sou
             yield from _below(log.parent, "data", data, left_out=log)
 
 
-def changing(settings: Settings, home: Path | None) -> Iterator[Source]:
+def changing(settings: Settings, home: Path | None) -> Iterator[Source | str]:
     """What changes, in an order in which it may be copied one by one.
 
     Dagster's history comes before the working database, and both before the published tables: what
-    the former say was made is in the latter.
+    the former say was made is in the latter. What is left out is a text, as of `written_once`.
 
     Args:
         settings: Where the data folder is, and the files of settings; never `.env`, nor a master
@@ -98,22 +99,31 @@ def changing(settings: Settings, home: Path | None) -> Iterator[Source]:
     audit = data / AUDIT_FOLDER
     yield from _present("data", data, [*log_files(audit)[-1:], audit / "settings.json"])
     yield from _present("data", data, sorted((data / _DEAD_LETTERS).glob("*.jsonl")))
-    live = _below(data / _LIVE, "data", data, lambda path: not _is_settled(path))
-    yield from (each for each in live if isinstance(each, Source))
+    yield from _below(data / _LIVE, "data", data, lambda path: not _is_settled(path))
     yield from _present("data", data, sorted((data / KEYS_FOLDER).glob("*")))
     for file in (settings.instruments_file, settings.config_file):
-        yield from _present("settings", file.parent, [file])
+        if file.is_file():  # also by a link, as settings are mounted: it is named by the user
+            yield Source("settings", file.parent, file)
 
 
 def _root_of(lake: Path, data: Path) -> tuple[Root, Path]:
     return ("data", data) if lake.is_relative_to(data) else ("lake", lake)
 
 
-def _present(root: Root, folder: Path, files: list[Path]) -> Iterator[Source]:
+def _present(root: Root, folder: Path, files: list[Path]) -> Iterator[Source | str]:
     """Those that are regular files as they lie; a sealed one and its slots are two of them."""
     for file in files:
-        if file.is_file() and not file.is_symlink() and not _is_passing(file):
-            yield Source(root, folder, file)
+        if (file.is_file() or file.is_symlink()) and not _is_passing(file):
+            yield _found(root, folder, file)
+
+
+def _found(root: Root, folder: Path, file: Path) -> Source | str:
+    """A file, or why it is left out."""
+    if file.is_symlink():
+        return f"{shown(file)}: a link, which is not followed"
+    if not str(file).isprintable():
+        return f"{shown(file)}: no manifest can hold its name. Rename it."
+    return Source(root, folder, file)
 
 
 def _below(
@@ -122,7 +132,7 @@ def _below(
     base: Path,
     wanted: Callable[[Path], bool] = lambda path: True,
     left_out: Path | None = None,
-) -> Iterator[Source | Path]:
+) -> Iterator[Source | str]:
     """The files below a folder by their plain names; none that begins with a dot, as locks do."""
     for at, folders, names in os.walk(folder, onerror=_refuse):
         here = Path(at)
@@ -130,10 +140,10 @@ def _below(
             name for name in folders if not name.startswith(".") and here / name != left_out
         )
         links = [here / name for name in (*folders, *names) if (here / name).is_symlink()]
-        yield from sorted(links)
+        yield from (_found(root, base, link) for link in sorted(links))
         for path in stored_in(here) if names else ():
             if path not in links and not path.is_dir() and not _is_passing(path) and wanted(path):
-                yield Source(root, base, path)
+                yield _found(root, base, path)
 
 
 def _is_passing(path: Path) -> bool:
@@ -141,6 +151,8 @@ def _is_passing(path: Path) -> bool:
 
 
 def _is_settled(path: Path) -> bool:
+    if is_sealed(path):  # for good
+        return True
     with suppress(FileNotFoundError):  # removed meanwhile, which whoever opens it finds
         return time.time() - stat_as_it_lies(path).st_mtime > _SETTLED_SECONDS
     return True

@@ -26,6 +26,7 @@ from market_pipeline.security.files import head_of, open_sealed
 from market_pipeline.security.ring import KeyRing
 from market_pipeline.security.sealing import seal_in_place, stored_whole
 from market_pipeline.security.stored import (
+    is_sealed,
     is_stored,
     plain_name,
     remove_stored,
@@ -66,12 +67,11 @@ class Copies:
     def fault(self, entry: Entry) -> str | None:
         """What is wrong with a copy at a look, which does not read it; None if nothing is."""
         path = self.path(entry)
+        sealed = sealed_path(path)
         try:
-            if is_as_it_lay(entry):
-                size = sealed_path(path).stat().st_size
-                read_slots(sealed_path(path), head_of(sealed_path(path)).file_id)
-            else:
-                size = stored_size(path)
+            size = sealed.stat().st_size if is_as_it_lay(entry) else stored_size(path)
+            if is_as_it_lay(entry) or is_sealed(path):
+                read_slots(sealed, head_of(sealed).file_id)
         except FileNotFoundError:
             return "there is no copy"
         except SealError as error:
@@ -118,9 +118,9 @@ class Copies:
         """
         path = self.path(entry)
         if is_as_it_lay(entry):
-            return sealed_path(path).open("rb")
+            return os.fdopen(open_regular(sealed_path(path)), "rb")
         if path.exists() or ring is None:
-            return path.open("rb")
+            return os.fdopen(open_regular(path), "rb")
         return open_sealed(sealed_path(path), ring)
 
     def require_opens(self, entry: Entry, ring: KeyRing | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -127,8 +127,8 @@ def create(
         name = states.new_name()
         what = {"kind": "backup", "folder": str(folder), "state": name}
         record(settings.data_dir, "write", what)
-        archived = list(_archived(settings, home, states.archive(name), ring, progress))
-        chosen = list(written_once(settings, raw=raw, tables=tables))
+        archived, left_out = _archived(settings, home, states.archive(name), ring, progress)
+        chosen = dict.fromkeys([*left_out, *written_once(settings, raw=raw, tables=tables)])
         new, there, left_out = _copied(settings, chosen, copies, ring, progress)
         _keep_ring(settings.data_dir / KEYS_FOLDER, folder / KEYS_FOLDER)
         by = f"market-pipeline {version('market-pipeline')}"
@@ -154,7 +154,7 @@ def create(
 
 def _copied(
     settings: Settings,
-    chosen: Sequence[Source | Path],
+    chosen: Collection[Source | str],
     copies: Copies,
     ring: KeyRing | None,
     progress: Callable[[str], object],
@@ -165,8 +165,8 @@ def _copied(
     left_out: list[str] = []
     with Hashes.of(settings.data_dir) as hashes:
         for number, source in enumerate(chosen, 1):
-            if isinstance(source, Path):
-                left_out.append(f"{source}: a link, which is not followed")
+            if isinstance(source, str):
+                left_out.append(source)
                 continue
             progress(f"copying {number:,} of {len(chosen):,}: {source.file}")
             try:
@@ -201,10 +201,11 @@ def _archived(
     archive: Path,
     ring: KeyRing | None,
     progress: Callable[[str], object],
-) -> Iterator[Entry]:
-    """Archives what changes; the entries of its files."""
+) -> tuple[list[Entry], list[str]]:
+    """Archives what changes; the entries of its files, and what is left out."""
     warehouse = Warehouse(settings.data_dir, settings.lock_timeout_seconds)
     keys = settings.data_dir / KEYS_FOLDER
+    entries: list[Entry] = []
     with (
         staging_in_use(warehouse),  # databases pass through it
         stored_whole(archive, ring, "backups") as out,
@@ -212,15 +213,17 @@ def _archived(
             fileobj=cast("IO[bytes]", out), mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20
         ) as tar,
     ):
-        sources = list(changing(settings, home))
+        found = list(changing(settings, home))
+        sources = [each for each in found if isinstance(each, Source)]
         for source in (each for each in sources if each.file.parent != keys):
             progress(f"archiving {source.file}")
             with copied_database(source.file, warehouse) as file:
-                yield from _added(tar, source, file)
+                entries += _added(tar, source, file)
         if keys.is_dir():
             with locking(keys, shared=True):  # a sealed file and its slots are of one moment
                 for source in (each for each in sources if each.file.parent == keys):
-                    yield from _added(tar, source, source.file)
+                    entries += _added(tar, source, source.file)
+    return entries, [each for each in found if isinstance(each, str)]
 
 
 def _added(tar: tarfile.TarFile, source: Source, file: Path) -> Iterator[Entry]:

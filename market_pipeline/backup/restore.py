@@ -13,6 +13,7 @@ from market_pipeline.backup.copies import Copies, is_as_it_lay
 from market_pipeline.backup.states import Entry, Manifest, States
 from market_pipeline.config.settings import Settings
 from market_pipeline.errors import BackupError, MarketPipelineError, is_of_machine
+from market_pipeline.security.envelope import open_regular
 from market_pipeline.security.files import open_sealed
 from market_pipeline.security.master import master_key, ring_of
 from market_pipeline.security.ring import KEYS_FOLDER, RING, KeyRing
@@ -150,9 +151,15 @@ def unnamed(folder: Path, ring: KeyRing | None, names: Sequence[str]) -> Iterato
     """The copies that no state names, as of files that were pruned before the oldest of them.
 
     Raises:
-        BackupError, SealError: A manifest cannot be read, so nobody knows.
+        BackupError, SealError: There is no state, or a manifest cannot be read, so nobody knows.
     """
     states = States(folder, ring)
+    if not names:
+        raise BackupError(
+            "Without a state nobody knows which copies are needed",
+            next_step="See where the states are, or make one: `market-pipeline backup create`.",
+            file=states.folder,
+        )
     named = {
         entry.sha256
         for name in names
@@ -196,10 +203,13 @@ class _Opened:
             if out is not None:
                 out.write(part)
         if found.hexdigest() != entry.sha256:
+            is_archived = entry.offset is not None
             raise BackupError(
                 "A file of the backup is not as it was copied",
-                next_step="Take it from another state, or have the next backup copy it again.",
-                file=self._path if entry.offset is not None else self._copies.path(entry),
+                next_step="Take it from another state."
+                if is_archived
+                else "Remove it: the next backup copies the file again, if that is still there.",
+                file=self._path if is_archived else self._copies.path(entry),
                 expected=f"SHA-256 {entry.sha256}",
                 found=f"SHA-256 {found.hexdigest()}",
             )
@@ -221,7 +231,7 @@ class _Opened:
     def _opened_archive(self) -> BinaryIO:
         if self._archive is None:
             if self._path.exists() or not sealed_path(self._path).exists():
-                opened: BinaryIO = self._path.open("rb")
+                opened: BinaryIO = os.fdopen(open_regular(self._path), "rb")
             else:
                 opened = open_sealed(sealed_path(self._path), self._states.ring())
             self._archive = self._stack.enter_context(opened)

@@ -7,14 +7,16 @@ left. The manifest is two lines: the SHA-256 of the second, and JSON.
 from __future__ import annotations
 
 import hashlib
+import os
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from market_pipeline.backup.contents import Root
 from market_pipeline.errors import BackupError
+from market_pipeline.security.envelope import open_regular
 from market_pipeline.security.files import open_sealed
 from market_pipeline.security.ring import KeyRing
 from market_pipeline.security.sealing import stored_whole
@@ -31,6 +33,11 @@ __all__ = ["Entry", "Manifest", "States"]
 _FOLDER = "states"
 _ARCHIVE, _MANIFEST = ".tar", ".json"
 
+_MOST = (1 << 63) - 1
+_Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+_UnixNs = Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)]
+
 
 class Entry(msgspec.Struct, frozen=True):
     """A file as it lay.
@@ -45,15 +52,17 @@ class Entry(msgspec.Struct, frozen=True):
 
     root: Root
     path: str
-    size: int
-    changed_ns: int
-    sha256: str
-    offset: int | None = None
+    size: _Count
+    changed_ns: _UnixNs
+    sha256: _Sha256
+    offset: _Count | None = None
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.path)
         if not path.parts or path.is_absolute() or ".." in path.parts:
             raise ValueError(f"a path that leaves its folder: {self.path}")
+        if not self.path.isprintable():
+            raise ValueError("a path that is no printable text")
 
     @property
     def name(self) -> str:
@@ -141,7 +150,8 @@ class States:
                 found=", ".join(self.names()) or "none",
             )
         if path.exists():
-            content = path.read_bytes()
+            with os.fdopen(open_regular(path), "rb") as plain:
+                content = plain.read()
         else:
             with open_sealed(sealed_path(path), self.ring()) as file:
                 content = file.read()

@@ -23,6 +23,7 @@ from market_pipeline.security.disks import disk_of
 from market_pipeline.security.envelope import read_all_slots
 from market_pipeline.security.files import find_sealed, rewrap
 from market_pipeline.security.master import ring_of
+from market_pipeline.security.sealing import seal_in_place
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.working_file import writing
 from market_pipeline_tests.backup.place import HOUR, LONG, SEALED_HOUR
@@ -147,6 +148,24 @@ def test_a_capture_given_to_another_key(place, monkeypatch):
     assert [] == place.verify().faults
 
 
+def test_a_live_file_that_somebody_sealed(place, monkeypatch):
+    """Nobody writes to it any more, so it is copied as it lies, however new it is."""
+    ring = use_keys(monkeypatch, place.data, "captures")
+    seal_in_place(place.data / "live/binance/bars.jsonl", ring, "captures")
+    assert (3, []) == (place.create().copied, place.restore().faults)
+    found = {path for path in place.files("back") if "bars" in path}
+    assert {f"data/live/binance/bars.jsonl{end}" for end in (".sealed", ".sealed.keys")} == found
+
+
+def test_a_copy_without_what_opens_it_is_none(place, monkeypatch):
+    """Its slots were lost, so it is copied again."""
+    use_keys(monkeypatch, place.data, "backups", seal="backups")
+    place.create()
+    for slots in place.folder.glob("copies/??/*.keys"):
+        slots.unlink()
+    assert (2, []) == (place.create().copied, place.verify().faults[2:])
+
+
 def test_a_host_that_seals_and_does_not_open(place, monkeypatch):
     """It makes backups that another host reads, and copies nothing twice."""
     public = use_keys(monkeypatch, place.root / "other").new("backups", pair=True).public_text
@@ -193,11 +212,34 @@ def test_private_and_recorded(place):
 
 
 def test_what_is_left_out_is_named(place):
-    """A link is not followed, and such a backup has not ended well."""
-    (place.data / "golden/linked").symlink_to(place.lake)
+    """A link is not followed, and a name has to be text; such a backup has not ended well."""
+    moved = (place.data / "state/alerts.sqlite").rename(place.root / "alerts.sqlite")
+    (place.data / "state/alerts.sqlite").symlink_to(moved)
+    for folder in ("live", "golden"):
+        (place.data / folder / "linked").symlink_to(place.lake)
+    for folder in ("golden", "live"):
+        (place.data / folder / os.fsdecode(b"\xff")).touch()
     made = place.create()
-    assert [f"{place.data}/golden/linked: a link, which is not followed"] == made.left_out
+    link, name = "a link, which is not followed", "no manifest can hold its name. Rename it."
+    assert [
+        f"{place.data}/state/alerts.sqlite: {link}",
+        f"{place.data}/live/linked: {link}",
+        f"{place.data}/live/\\udcff: {name}",
+        f"{place.data}/golden/linked: {link}",
+        f"{place.data}/golden/\\udcff: {name}",
+    ] == made.left_out
     assert not (place.data / "state/backup-ended").exists()
+
+
+def test_settings_that_are_mounted_by_a_link(place):
+    """They are what the link leads to, as the settings name them."""
+    for name in ("instruments.yaml", "config.yaml"):
+        moved = (place.root / name).rename(place.root / f"mounted.{name}")
+        (place.root / name).symlink_to(moved)
+    assert [] == place.create().left_out
+    place.restore()
+    assert b"threads: 2\n" == place.files("back")["config.yaml"]
+    assert b"instruments: []\n" == place.files("back")["instruments.yaml"]
 
 
 @pytest.mark.parametrize("folder", ["none", "data/backup", "."])

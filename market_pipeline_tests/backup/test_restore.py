@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
 
+import msgspec
 import pytest
 
 from market_pipeline.backup.restore import restore, ring_for, unnamed
@@ -95,14 +97,34 @@ def test_an_empty_folder_only(place):
     assert {"mine": b""} == place.files("back")
 
 
-def test_a_path_that_leaves_its_folder(place):
-    """A manifest that somebody made is refused before a file is written."""
-    name = place.create().state
-    path = States(place.folder, None).manifest(name)
-    text = path.read_bytes().splitlines()[1].replace(b'"config.yaml"', b'"../config.yaml"')
-    path.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text + b"\n")
-    with pytest.raises(BackupError, match="leaves its folder"):
-        place.restore()
+def test_a_manifest_that_somebody_made(place):
+    """Paths that leave their folder, and what is no size, time or hash: no file is written."""
+    path = States(place.folder, None).manifest(place.create().state)
+    whole = msgspec.json.decode(path.read_bytes().splitlines()[1])
+    for field, value in (
+        ("path", "../config.yaml"),
+        ("path", "a\0b"),
+        ("sha256", "../../../instruments.yaml"),
+        ("size", -1),
+        ("offset", 1 << 63),
+        ("changed_ns", 1 << 63),
+    ):
+        entries = [{**whole["entries"][0], field: value}, *whole["entries"][1:]]
+        text = msgspec.json.encode({**whole, "entries": entries})
+        path.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text + b"\n")
+        with pytest.raises(BackupError, match="manifest of a state is damaged"):
+            place.restore()
+    assert not (place.root / "back").exists()
+
+
+def test_a_pipe_in_the_place_of_a_copy(place):
+    """It is named, and nobody waits for what comes out of it."""
+    place.create()
+    copies = list(place.folder.glob("copies/??/*"))
+    for copy in copies:
+        copy.unlink()
+        os.mkfifo(copy)
+    assert len(copies) == len(place.verify().faults) == len(place.restore().faults)
 
 
 def test_copies_that_no_state_names(place, monkeypatch):
@@ -113,3 +135,9 @@ def test_copies_that_no_state_names(place, monkeypatch):
     names = [place.create().state]
     (copy,) = unnamed(place.folder, None, names)
     assert LONG == copy.read_bytes()
+
+
+def test_without_a_state_no_copy_goes(place):
+    """States that are elsewhere may need them all."""
+    with pytest.raises(BackupError, match="nobody knows which copies"):
+        [*unnamed(place.folder, None, [])]
