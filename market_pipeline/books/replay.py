@@ -92,7 +92,7 @@ class Replayed:
         messages: The messages; `start` and `end` count in `rows`, `flags` are those published.
         verified: bool (n,), as published.
         clock_ns: int64 (n,), the receipt clock that never runs back: the largest sound receipt time
-            so far.
+            so far. Before the first one it is that of the first one of the day.
         rows: What lies between a message's start and end leads to the book after it, with `others`
             that come after its rows.
         under_way: From and to which of the rows there are some of the message after the last one.
@@ -163,7 +163,7 @@ class Replay(Rebuild):
         published: Its rows from the first message to replay on, in batches.
         first: The number of that message in its day.
         start: The state before that message; None for an empty book.
-        clock_ns: What the receipt clock stands at before it; None for nothing.
+        clock_ns: What the receipt clock stands at before it; None if the day has no sound time.
     """
 
     def __init__(
@@ -321,9 +321,6 @@ class Replay(Rebuild):
         clock_ns = np.maximum.accumulate(np.append(self._clock_ns, times_ns))[1:]
         if clock_ns.size:
             self._clock_ns = int(clock_ns[-1])
-            # Before the first sound time it is that of the first one there is. A block without any
-            # stays before all times: a bad one may lie behind those that follow.
-            clock_ns[clock_ns == _NO_CLOCK] = clock_ns[np.argmax(clock_ns != _NO_CLOCK)]
         messages = messages._replace(flags=published.flags)
         verified = published.verified
         return Replayed(first, messages, verified, clock_ns, rows, under_way, others, changes)

@@ -109,7 +109,9 @@ def levels(prices: np.ndarray, sizes: np.ndarray) -> dict[int, int]:
 
 
 def replay(feed, options, rows: PublishedRows, cuts=(), together=2, of=Replay) -> Replay:
-    engine = of(ONE, ONE, options, cut(rows, 3))
+    is_sound = rows.flags & replays._NO_TIME == 0
+    clock_ns = int(rows.ts_receipt_ns[is_sound.argmax()]) if is_sound.any() else None
+    engine = of(ONE, ONE, options, cut(rows, 3), clock_ns=clock_ns)
     engine.open(feed.deltas(cuts), feed.books(together))
     return engine
 

@@ -185,10 +185,14 @@ class DayReplay:
             yield PublishedRows._make(column.to_numpy() for column in batch)
 
     def _clock_before(self, first: int) -> int | None:
-        """The largest sound receipt time before a message; None for none."""
-        rows = self._rows.slice(0, first).filter(pl.col("flags") & _NO_TIME == 0)
-        latest: int | None = rows.select(pl.col("ts_receipt_ns").max()).collect().item()
-        return latest
+        """The largest sound receipt time before a message, or else the first one; None for none."""
+        is_sound = pl.col("flags") & _NO_TIME == 0
+        before = self._rows.slice(0, first).filter(is_sound).select(pl.col("ts_receipt_ns").max())
+        latest: int | None = before.collect().item()
+        if latest is not None:
+            return latest
+        of_day = self._rows.filter(is_sound).select("ts_receipt_ns").head(1).collect()
+        return None if of_day.is_empty() else int(of_day.item())
 
     def _open(self, *, overlap: bool) -> None:
         """Finds the raw rows to begin with."""
