@@ -24,8 +24,8 @@ def access(
 ) -> None:
     """Let the group PIPELINE_READERS_GROUP read what is published, and nobody anything else.
 
-    Makes the users and the group that are not there, and gives data folder, DAGSTER_HOME and
-    `.env` their owner and modes. What is as it should be is left alone.
+    Makes the users and the group that are not there, and gives data folder, DAGSTER_HOME, the
+    backup folder and `.env` their owner and modes. What is as it should be is left alone.
 
     Exit code 0: all is as it should be. 1: something is to be done, and was shown. 2: it could not
     be done, as without root.
@@ -39,7 +39,8 @@ def access(
     if settings.readers_group is None:
         raise SettingsError(["readers_group: not set; name the group, such as market-read"])
     roles = Roles(settings.readers_group, runner, keeper)
-    homes = [Path(home)] if (home := dagster_home()) else []
+    others = [Path(home)] if (home := dagster_home()) else []
+    others += [settings.backup_folder] if settings.backup_folder else []
     private = {ENV_FILE.absolute(): runner} if ENV_FILE.is_file() else {}
     if key_file is not None:
         private[key_file.absolute()] = keeper
@@ -49,7 +50,7 @@ def access(
         names = {"readers": roles.readers, "runner": runner, "keeper": keeper}
         record(settings.data_dir, "verb", {"verb": "access"} | names)
     out, found = console(), 0
-    for change in changes(roles, [settings.data_dir, *homes], own_lake, private):
+    for change in changes(roles, [settings.data_dir, *others], own_lake, private):
         found += 1
         if apply:
             change.apply()

@@ -1,5 +1,5 @@
 """The look before a start: is everything the pipeline needs there, and usable?
 
 May import `shown`, `errors`, `config`, `warehouse`, `security`, `audit`, `telemetry`, `store`,
-`sources`, `tables`, `stages` and `machine`.
+`sources`, `tables`, `stages`, `backup` and `machine`.
 """

@@ -148,14 +148,18 @@ def check_logs(settings: Settings) -> Iterator[Finding]:
 
 
 def check_modes(
-    data_dir: Path, own_lake: Path | None, readers: str | None = None
+    data_dir: Path,
+    own_lake: Path | None,
+    readers: str | None = None,
+    backups: Path | None = None,
 ) -> Iterator[Finding]:
-    """Is every file below the data folder and DAGSTER_HOME its owner's alone?
+    """Is every file below the data folder, DAGSTER_HOME and the backup folder its owner's alone?
 
     Left out are a lake in a folder, which is the user's, what the project has committed, and that
     the group of readers reads what is published.
     """
     roots = [data_dir, *([Path(home)] if (home := dagster_home()) else [])]
+    roots += [backups] if backups else []
     group = members(readers)[0] if readers else None
     looked_at, wider = 0, []
     for path, found in _found([root for root in roots if root.is_dir()], {own_lake}):

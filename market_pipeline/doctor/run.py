@@ -16,6 +16,7 @@ from market_pipeline.doctor import _lake as lake
 from market_pipeline.doctor import _secrets as secrets
 from market_pipeline.doctor import folders
 from market_pipeline.doctor._access import check_access
+from market_pipeline.doctor._backup import check_backup
 from market_pipeline.doctor.finding import Diagnosis, DoctorReport, Finding
 from market_pipeline.errors import MarketPipelineError, SettingsError, StoreError
 from market_pipeline.machine import as_machine_error
@@ -62,7 +63,9 @@ def run_doctor(load: Callable[[], Settings] = load_settings) -> DoctorReport:
     findings += collect("working", folders.check_working, settings.data_dir)
     findings += collect("catalogue", folders.check_catalogue, settings.data_dir)
     own_lake = settings.lake_path if settings.store_address is None else None
-    findings += collect("modes", folders.check_modes, settings.data_dir, own_lake, readers)
+    findings += collect("backup", check_backup, settings)
+    private = settings.data_dir, own_lake, readers, settings.backup_folder
+    findings += collect("modes", folders.check_modes, *private)
     findings += collect("free_disk", folders.check_free_disk, settings.data_dir)
     is_required = settings.require_encrypted_disk
     findings += collect(
