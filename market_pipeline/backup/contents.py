@@ -101,8 +101,14 @@ def changing(settings: Settings, home: Path | None) -> Iterator[Source | str]:
     yield from _present("data", data, sorted((data / _DEAD_LETTERS).glob("*.jsonl")))
     yield from _below(data / _LIVE, "data", data, lambda path: not _is_settled(path))
     yield from _present("data", data, sorted((data / KEYS_FOLDER).glob("*")))
+    names: set[str] = set()
     for file in (settings.instruments_file, settings.config_file):
-        if file.is_file():  # also by a link, as settings are mounted: it is named by the user
+        if not file.is_file():  # a link is followed, as settings are mounted by one
+            continue
+        if file.name in names:
+            yield f"{file}: another file of settings has its name; rename one of them"
+        else:
+            names.add(file.name)
             yield Source("settings", file.parent, file)
 
 

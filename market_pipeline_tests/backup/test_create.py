@@ -242,6 +242,17 @@ def test_settings_that_are_mounted_by_a_link(place):
     assert b"instruments: []\n" == place.files("back")["instruments.yaml"]
 
 
+def test_settings_of_one_name(place, monkeypatch):
+    """The second one is named as left out, as the first lies where it would be restored."""
+    (place.root / "other").mkdir()
+    other = (place.root / "instruments.yaml").rename(place.root / "other/config.yaml")
+    monkeypatch.setenv("PIPELINE_INSTRUMENTS_FILE", str(other))
+    (left_out,) = place.create().left_out
+    assert left_out.startswith(f"{place.root}/config.yaml: another file of settings has its name")
+    place.restore()
+    assert b"instruments: []\n" == place.files("back")["config.yaml"]
+
+
 @pytest.mark.parametrize("folder", ["none", "data/backup", "."])
 def test_a_folder_that_is_none(place, monkeypatch, folder):
     """A disk that is not mounted, and a folder inside of what is copied or around it."""
