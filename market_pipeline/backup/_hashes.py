@@ -64,12 +64,12 @@ class Hashes:
             with written_whole(self._path) as file:
                 file.write(msgspec.json.encode(known))
 
-    def entry(self, source: Source, lies: Path, *, anew: bool = False) -> Entry:
+    def entry(self, source: Source, lies: Path, *, again: bool = False) -> Entry:
         """What a file is.
 
         Args:
             source, lies: The file, and how it lies.
-            anew: Whether it is hashed although it seems to be what it was.
+            again: Whether it is hashed although it seems to be what it was.
 
         Raises:
             BackupError: It is written to.
@@ -77,7 +77,7 @@ class Hashes:
         """
         before = lies.stat()
         known = self._before.get(str(lies))
-        if anew or known is None or not _is_same(known, before):
+        if again or known is None or not _is_same(known, before):
             known = _Known(before.st_size, before.st_mtime_ns, before.st_ino, _sha256(lies))
             if not _is_same(known, lies.stat()):
                 raise BackupError(

@@ -191,7 +191,7 @@ def _copy(
     except (FileNotFoundError, MarketPipelineError):
         # It may have been sealed, or given to another key, between the looks at it.
         lies = stored_at(source.file)
-        entry = hashes.entry(source, lies, anew=True)
+        entry = hashes.entry(source, lies, again=True)
         return entry, copies.put(lies, entry, ring)
 
 

@@ -86,8 +86,8 @@ print(json.dumps([names.count("certificate"), [*expiry.check_servers(settings)]]
 
 
 def test_name_servers_that_do_not_answer(tmp_path: Path):
-    """However many looks there are, one look-up of a name is under way, and it is told of each
-    address that waits for it. In a network of its own, whose only name server says nothing.
+    """However many looks there are, one look-up of a name is under way, and each address that waits
+    for it is named. In a network of its own, whose only name server says nothing.
     """
     resolver, script = tmp_path / "resolv.conf", tmp_path / "hanging.py"
     resolver.write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
