@@ -11,7 +11,6 @@ from typing import Self
 import msgspec
 
 from market_pipeline.backup.contents import Source
-from market_pipeline.backup.copies import parts
 from market_pipeline.backup.states import Entry
 from market_pipeline.errors import BackupError
 from market_pipeline.security.envelope import open_regular
@@ -99,8 +98,5 @@ def _is_same(known: _Known, found: os.stat_result) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with os.fdopen(open_regular(path), "rb") as file:
-        for part in parts(file):
-            digest.update(part)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -25,6 +25,7 @@ from market_pipeline.security.envelope import (
 from market_pipeline.security.files import head_of, open_sealed
 from market_pipeline.security.ring import KeyRing
 from market_pipeline.security.sealing import seal_in_place, stored_whole
+from market_pipeline.security.segments import Sealable
 from market_pipeline.security.stored import (
     is_sealed,
     is_stored,
@@ -37,7 +38,7 @@ from market_pipeline.security.stored import (
 from market_pipeline.warehouse.layout import make_private_folder, written_whole
 from market_pipeline.warehouse.locks import locking
 
-__all__ = ["Copies", "is_as_it_lay", "parts"]
+__all__ = ["Copies", "is_as_it_lay"]
 
 _FOLDER = "copies"
 _PART_BYTES = 1 << 20
@@ -46,12 +47,6 @@ _PART_BYTES = 1 << 20
 def is_as_it_lay(entry: Entry) -> bool:
     """Whether it lay sealed, and is copied so."""
     return entry.path.endswith(SUFFIX)
-
-
-def parts(file: BinaryIO) -> Iterator[bytes]:
-    """The rest of a file, a MiB at a time."""
-    while part := file.read(_PART_BYTES):
-        yield part
 
 
 class Copies:
@@ -98,15 +93,8 @@ class Copies:
         if is_as_it_lay(entry):
             _copy_sealed(source, sealed_path(path), entry)
         else:
-            with (
-                os.fdopen(open_regular(source), "rb") as file,
-                stored_whole(path, ring, "backups") as out,
-            ):
-                digest = hashlib.sha256()
-                for part in parts(file):
-                    digest.update(part)
-                    out.write(part)
-                _require_same(source, entry, digest.hexdigest())
+            with stored_whole(path, ring, "backups") as out:
+                _copy_bytes(source, entry, out)
         return True
 
     def open(self, entry: Entry, ring: KeyRing | None) -> BinaryIO:
@@ -159,13 +147,9 @@ class Copies:
 
 def _copy_sealed(source: Path, target: Path, entry: Entry) -> None:
     """Copies a sealed file and its slots, which may be given to another key meanwhile."""
-    digest = hashlib.sha256()
     write_slots(target, read_all_slots(source))  # first what opens it
-    with os.fdopen(open_regular(source), "rb") as file, written_whole(target) as out:
-        for part in parts(file):
-            digest.update(part)
-            out.write(part)
-        _require_same(source, entry, digest.hexdigest())
+    with written_whole(target) as out:
+        _copy_bytes(source, entry, out)
     try:
         _give_keys_of(source, target)
     except SealError:  # resealed meanwhile: its slots are of another file
@@ -187,16 +171,17 @@ def _give_keys_of(source: Path, target: Path) -> None:
             write_slots(target, {file_id: slots})
 
 
-def _require_same(source: Path, entry: Entry, found: str) -> None:
-    if found != entry.sha256:
-        raise _changed(source, entry, f"SHA-256 {found}")
-
-
-def _changed(source: Path, entry: Entry, found: str) -> BackupError:
-    return BackupError(
-        "A file changed while it was copied",
-        next_step="Nothing to do if it is not written to any more: the next backup copies it.",
-        file=source,
-        expected=f"SHA-256 {entry.sha256}",
-        found=found,
-    )
+def _copy_bytes(source: Path, entry: Entry, out: BinaryIO | Sealable) -> None:
+    digest = hashlib.sha256()
+    with os.fdopen(open_regular(source), "rb") as file:
+        while part := file.read(_PART_BYTES):
+            digest.update(part)
+            out.write(part)
+    if digest.hexdigest() != entry.sha256:
+        raise BackupError(
+            "A file changed while it was copied",
+            next_step="Nothing to do if it is not written to any more: the next backup copies it.",
+            file=source,
+            expected=f"SHA-256 {entry.sha256}",
+            found=f"SHA-256 {digest.hexdigest()}",
+        )

@@ -15,7 +15,6 @@ from market_pipeline.books.change_log import (
     LevelRows,
     Log,
     LoggedMessages,
-    OtherChanges,
     enlarged,
     room_for_changes,
     room_for_messages,
@@ -110,8 +109,7 @@ class LoggedReplay(Replay):
             changes = Changes._make(column[:end].copy() for column in self._log.changes)
             np.add(changes.feed_row, self._first_row, changes.feed_row, where=changes.feed_row >= 0)
             rows = LevelRows.of(changes)
-            others: OtherChanges = room_for_other_changes(0)
-            first = self.message - count
+            others, first = room_for_other_changes(0), self.message - count
             yield self._as_published(first, messages, rows, (0, 0), others, changes)
         elif written:
             self._enlarge()

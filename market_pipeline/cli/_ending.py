@@ -15,8 +15,10 @@ from market_pipeline.errors import MarketPipelineError
 
 __all__ = ["ending_recorded"]
 
-_RECORDED = {"backup", "capture", "fetch", "golden", "health", "inventory", "prune", "recording"}
-_RECORDED |= {"run"}
+_RECORDED = {
+    *("backup", "capture", "fetch", "golden", "health"),
+    *("inventory", "prune", "recording", "run"),
+}
 """Those that somebody only looks at have no figures, and need not wait for their library."""
 
 _EXITS = (typer.Exit, typer.Abort, typer.TyperException)
