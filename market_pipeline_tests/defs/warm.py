@@ -46,8 +46,9 @@ import market_pipeline.telemetry.logs.process_log
 from market_pipeline.books.rebuild import Rebuild
 from market_pipeline.books.scale import Scale
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+from market_pipeline_tests.defs import workspace  # whose functions are what is called
 
-__all__ = ["controller", "dagster_duckdb", "market_pipeline", "pyarrow", "requests"]
+__all__ = ["controller", "dagster_duckdb", "market_pipeline", "pyarrow", "requests", "workspace"]
 
 
 def _load_kernels() -> None:
