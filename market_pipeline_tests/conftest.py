@@ -52,13 +52,17 @@ def full_at() -> Callable[[int], AbstractContextManager[None]]:
 _ONE_FIXTURE = {"benchmarks", "cli", "notebook", "pages", "ui"}
 """Folders whose files share days that were run, a server, or a compiled feed: made once."""
 
+_APART = {"cli/test_capture.py", "cli/test_run_hostile.py", "cli/test_workers.py"}
+"""The longest files of those folders that share nothing with the others, begun beside them."""
+
 
 class _ByFixtures(LoadFileScheduling):
     """A file stays with one worker, and so do the files of a folder that share a costly fixture."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = PurePosixPath(nodeid.partition("::")[0])
-        return str(file.parent if file.parent.name in _ONE_FIXTURE else file)
+        together = file.parent.name in _ONE_FIXTURE and not any(map(file.match, _APART))
+        return str(file.parent if together else file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFixtures | None:
