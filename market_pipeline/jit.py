@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Never, ParamSpec, TypeVar, cast
+from typing import Any, Never, ParamSpec, TypeVar, cast
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
@@ -19,7 +19,9 @@ from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu import CPUContext
 from numba.core.registry import CPUDispatcher
-from numba.core.types import Type, unliteral
+from numba.core.targetconfig import ConfigStack
+from numba.core.types import BaseFunction, Function, Type, unliteral
+from numba.core.typing.context import Context
 from numba.core.typing.templates import CallableTemplate, Signature
 from platformdirs import user_cache_path
 
@@ -96,6 +98,38 @@ def _for_linking(codegen: JITCPUCodegen) -> Iterator[None]:
         vars(codegen).update(of_caller)
 
 
+_typed: dict[Hashable, tuple[Signature, Hashable]] = {}
+
+
+def _call_type(
+    function: Any, context: Context, args: tuple[Type, ...], kws: Mapping[str, Type]
+) -> Signature:
+    """As that of numba's functions, which also note how what they found is implemented."""
+    flags = ConfigStack.top_or_none()
+    key = function, context, tuple(args), tuple(kws.items()), flags.nrt, flags.forceinline
+    if key not in _typed:
+        found: Any = BaseFunction.get_call_type(function, context, args, kws)
+        _typed[key] = found, function.get_impl_key(found)
+    signature, function._impl_keys[signature.args] = _typed[key]
+    return signature
+
+
+@contextmanager
+def _typing_once() -> Iterator[None]:
+    """Looks up once what an operator makes of operands of some types.
+
+    numba goes through all that is registered for it, twenty functions for `+`, wherever it is
+    written, as often as types are inferred, and once more to lower it.
+    """
+    function: Any = Function
+    of_caller = function.get_call_type
+    function.get_call_type = _call_type
+    try:
+        yield
+    finally:
+        function.get_call_type = of_caller
+
+
 class _Part(CPUDispatcher):
     """A function as kernels call it; its machine code is kept with theirs."""
 
@@ -159,7 +193,7 @@ class _Kernel(CPUDispatcher):
         function = self.py_func
         lock = _folder(function) / f"{function.__module__}.{function.__qualname__}.lock"
         # In this order: a thread that holds the compiler waits for the locks of what it calls.
-        with global_compiler_lock, _held_by_this_process(lock):
+        with global_compiler_lock, _held_by_this_process(lock), _typing_once():
             return super().compile(sig)
 
 

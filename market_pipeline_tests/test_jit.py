@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import njit
+from numba.core.errors import TypingError
 from numba.core.event import install_recorder
+from numba.core.types import Function
 
 from market_pipeline import jit
 
@@ -98,6 +101,18 @@ def test_constants_are_no_types_of_their_own(cache: Path):
         if event.is_start and event.data["dispatcher"].py_func is moved.py_func
     ]
     assert 1 == len(of_moved)
+
+
+def test_what_is_compiled_elsewhere_is_left_alone(cache: Path):
+    """What types a kernel's operators have is remembered for kernels, also if one has none."""
+    of_numba = Function.get_call_type
+    total = jit.kernel(total_of)
+    with pytest.raises(TypingError):
+        total("text")
+    assert 3 == total(np.array([1, 2]))
+
+    assert of_numba is Function.get_call_type
+    assert [3, 5] == list(njit(lambda values: np.cumsum(values) * values[0] + 2)(np.array([1, 2])))
 
 
 def test_what_kernels_call_is_part_of_them(cache: Path):

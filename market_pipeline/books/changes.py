@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
 from market_pipeline.books.change_log import Change
-from market_pipeline.books.kernel import advance
+from market_pipeline.books.entry_points import call_at
 from market_pipeline.books.levels import ASK, BID, far_is_full, key_of, set_level
 from market_pipeline.books.other_changes import changed_range, is_late, know, settled
 from market_pipeline.books.scale import NOT_REPRESENTABLE
@@ -58,7 +58,8 @@ def new_place(registers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @kernel
 def log_messages(
-    registers, levels, history, feed, cursor, options, outputs, shadow, log, known, place, until
+    address, registers, levels, history, feed, cursor, options, outputs,
+    shadow, log, known, place, until,
 ):  # fmt: skip
     """As `kernel.advance`, and logs what each message did; returns the `Status` of the stop.
 
@@ -66,6 +67,7 @@ def log_messages(
     where the log must be emptied, or enlarged if nothing in it is of an earlier message.
 
     Args:
+        address: That of `advance`.
         registers, levels, history, feed, cursor, outputs: As for `advance`; what is written to the
             outputs is passed over.
         options: With `is_logged`.
@@ -97,7 +99,9 @@ def log_messages(
             return _OUTPUT_FULL
         cursor[at.UNTIL] = min(until, place[LOGGED] + room)
         cursor[at.SETTLED] = settled(known)
-        place[STOPPED] = advance(registers, levels, history, feed, cursor, options, outputs)
+        place[STOPPED] = call_at(
+            address, registers, levels, history, feed, cursor, options, outputs
+        )
 
 
 @kernel

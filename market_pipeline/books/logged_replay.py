@@ -21,6 +21,8 @@ from market_pipeline.books.change_log import (
     room_for_other_changes,
 )
 from market_pipeline.books.changes import log_messages
+from market_pipeline.books.entry_points import address_of
+from market_pipeline.books.kernel import advance
 from market_pipeline.books.levels import ASK, BID, WINDOW, Levels, base_ticks
 from market_pipeline.books.rebuild import RebuildOptions
 from market_pipeline.books.replay import PublishedRows, Replay, Replayed
@@ -62,9 +64,9 @@ class LoggedReplay(Replay):
         return self._first + int(self._place[log.LOGGED])
 
     def _go_on(self, until: int) -> int:
-        inputs, state = self._inputs(), (self._registers, self._levels, self._history)
+        arguments = self._arguments()
         status: int = log_messages(
-            *state, inputs, self._cursor, self._options, self._outputs,
+            address_of(advance, arguments), *arguments,
             self._shadow, self._log, self._known, self._place, until,
         )  # fmt: skip
         self._feed.position = int(self._cursor[at.SNAPSHOT])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
-from market_pipeline.books.kernel import advance
+from market_pipeline.books.entry_points import call_at
 from market_pipeline.books.levels import ASK, BID, far_is_full, key_of, set_level
 from market_pipeline.books.live_levels import remove_between
 from market_pipeline.books.scale import NOT_REPRESENTABLE
@@ -108,7 +108,8 @@ def changed_range(registers, known, levels, side):
 
 @kernel
 def advance_noting(
-    registers, levels, history, feed, cursor, options, outputs, known, others, noted, ends, until
+    address, registers, levels, history, feed, cursor, options, outputs,
+    known, others, noted, ends, until,
 ):  # fmt: skip
     """As `kernel.advance`, and notes what else than rows changed the book up to each message.
 
@@ -116,6 +117,7 @@ def advance_noting(
     rows of messages, or half of the other changes, must be taken away, and with `NO_ROOM`.
 
     Args:
+        address: That of `advance`.
         registers, levels, history, feed, cursor: As for `advance`.
         options: With `is_logged`.
         outputs: As for `advance`; all but the rows of messages are passed over.
@@ -136,7 +138,7 @@ def advance_noting(
                 return _OUTPUT_FULL
         cursor[at.DEPTH_ROW :] = 0
         cursor[at.UNTIL], cursor[at.SETTLED] = until, settled(known)
-        status = advance(registers, levels, history, feed, cursor, options, outputs)
+        status = call_at(address, registers, levels, history, feed, cursor, options, outputs)
         if status == _MESSAGE:
             noted[_IS_DUE] = 1
         elif status != _OUTPUT_FULL or cursor[at.BBO_ROW] == outputs.bbo.flags.size:

@@ -20,7 +20,7 @@ from market_pipeline.books.cursor import new_cursor
 from market_pipeline.books.integers import OffStepCount, SnapshotFeed, deltas_in_steps, no_deltas
 from market_pipeline.books.kernel import advance
 from market_pipeline.books.keyframe import Keyframe
-from market_pipeline.books.levels import ASK, BID, WINDOW, base_ticks, empty_levels
+from market_pipeline.books.levels import ASK, BID, WINDOW, Levels, base_ticks, empty_levels
 from market_pipeline.books.lookback import Lookback
 from market_pipeline.books.marking import PART_ROWS, LastSnapshot, marked_deltas
 from market_pipeline.books.messages import LASTING_FLAGS, lasting_flags
@@ -54,6 +54,7 @@ from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
 __all__ = ["Block", "Pause", "Rebuild", "RebuildOptions", "Rows"]
 
+_Int64s = NDArray[np.int64]
 _BBO_ROWS = 1 << 16
 _DEPTH_ROWS = 1 << 13
 _REPAIR_ROWS = 1 << 10
@@ -288,18 +289,19 @@ class Rebuild:
 
     def _advance(self) -> int:
         """Lets the kernel go on; why it stopped."""
-        inputs, state = self._inputs(), (self._registers, self._levels, self._history)
-        status: int = advance(*state, inputs, self._cursor, self._options, self._outputs)
+        status: int = advance(*self._arguments())
         self._feed.position = int(self._cursor[at.SNAPSHOT])
         return status
 
-    def _inputs(self) -> Feed:
-        """What the kernel reads; without a batch it reads to the end."""
+    def _arguments(self) -> tuple[_Int64s, Levels, History, Feed, _Int64s, Options, Outputs]:
+        """What the kernel is given; without a batch it reads to the end."""
         batch, feed = self._batch, self._feed
         self._cursor[at.SNAPSHOT] = feed.position
         read = (batch if batch is not None else no_deltas(), self._marks, feed.current)
         lost = self._gap_rows, self._recovered_rows
-        return Feed(*read, *lost, final=batch is None, more_snapshots=not feed.exhausted)
+        inputs = Feed(*read, *lost, final=batch is None, more_snapshots=not feed.exhausted)
+        state = self._registers, self._levels, self._history
+        return *state, inputs, self._cursor, self._options, self._outputs
 
     def _is_worth_a_block(self) -> bool:
         rows, depth_rows = self._outputs.bbo.flags.size, self._outputs.depth.flags.size

@@ -26,8 +26,10 @@ from market_pipeline.books.change_log import (
     room_for_messages,
     room_for_other_changes,
 )
+from market_pipeline.books.entry_points import address_of
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.integers import no_deltas
+from market_pipeline.books.kernel import advance
 from market_pipeline.books.keyframe import Keyframe
 from market_pipeline.books.other_changes import (
     COUNT,
@@ -236,9 +238,9 @@ class Replay(Rebuild):
         """Lets the kernel go on; why it stopped."""
         status = NO_ROOM
         while status == NO_ROOM:
-            inputs, state = self._inputs(), (self._registers, self._levels, self._history)
+            arguments = self._arguments()
             status = advance_noting(
-                *state, inputs, self._cursor, self._options, self._outputs,
+                address_of(advance, arguments), *arguments,
                 self._known, self._others, self._noted, (self._starts, self._ends), until,
             )  # fmt: skip
             self._feed.position = int(self._cursor[at.SNAPSHOT])
