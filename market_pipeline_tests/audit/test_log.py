@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ from market_pipeline.audit.chain import ChainKey, line_of, parsed
 from market_pipeline.audit.log import AuditLog, log_files
 from market_pipeline.audit.verify import Anchor, Fault, Verified, read_entries, verify
 from market_pipeline.errors import WarehouseBusyError
+from market_pipeline_tests.defs.workspace import forks
 
 KEY = ChainKey.derived(bytes(range(32)))
 
@@ -62,9 +62,8 @@ class TestAppend:
 
     def test_four_processes_at_once(self, tmp_path: Path):
         """What four processes write at once, over several files, is one chain with every entry."""
-        context = get_context("spawn")
         writers = [
-            context.Process(target=write_in_a_process, args=(tmp_path, 250 * number))
+            forks().Process(target=write_in_a_process, args=(tmp_path, 250 * number))
             for number in range(4)
         ]
         for each in writers:

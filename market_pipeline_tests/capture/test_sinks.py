@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import re
 import resource
@@ -21,6 +20,7 @@ from msgspec import Struct
 from market_pipeline.capture import sinks
 from market_pipeline.capture.sinks import DeltaTables, ParquetParts, sink_of
 from market_pipeline.errors import PublishError, SettingsError
+from market_pipeline_tests.defs.workspace import forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -235,11 +235,10 @@ def test_killed_at_each_step(tmp_path, kind, stride):
     """Whatever step of a part it is killed at, all of it is there or nothing, and what was written
     before; the next process goes on.
     """
-    processes, found = multiprocessing.get_context("forkserver"), []
-    processes.set_forkserver_preload([__name__])
+    found = []
     for after in count(0, stride):
         folder = tmp_path / str(after)
-        process = processes.Process(target=write_until_killed, args=(kind, folder, after))
+        process = forks().Process(target=write_until_killed, args=(kind, folder, after))
         process.start()
         process.join()
         sink = kind(folder, 0.0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 
 from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline_tests.defs.workspace import forks
 
 
 @pytest.fixture
@@ -22,6 +22,4 @@ def warehouse(tmp_path: Path) -> Warehouse:
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
     """Makes processes that have the libraries loaded when they start."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["market_pipeline_tests.warehouse.writers"])
-    return context
+    return forks()

@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from datetime import timedelta
-from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -197,11 +197,10 @@ class TestStagingAge:
         with staging_age(warehouse) as age:
             assert timedelta(0) > age
 
-    def test_after_a_kill(self, warehouse: Warehouse):
+    def test_after_a_kill(self, warehouse: Warehouse, processes: ForkServerContext):
         """A run that was killed is not alive, whatever it left."""
-        spawn = get_context("spawn")
-        begun = spawn.Event()
-        run = spawn.Process(target=_keep_staging, args=(warehouse, begun), daemon=True)
+        begun = processes.Event()
+        run = processes.Process(target=_keep_staging, args=(warehouse, begun), daemon=True)
         run.start()
         begun.wait(60)
         with staging_age(warehouse) as alive:
