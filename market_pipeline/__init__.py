@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from market_pipeline.notebook.rebuilt import RebuiltBook
     from market_pipeline.notebook.replay import ReplayedMessage, replay
     from market_pipeline.notebook.sampled import asof_quotes, depth_matrix
+    from market_pipeline.notebook.update_counts import update_counts
     from market_pipeline.plots.fidelity import plot_fidelity
     from market_pipeline.plots.ladder import plot_book
     from market_pipeline.plots.plot import Plot
@@ -76,6 +77,7 @@ __all__ = [
     "plot_series",
     "rebuild",
     "replay",
+    "update_counts",
 ]
 
 _IMPORTED_WHEN_USED = {
@@ -108,6 +110,7 @@ _IMPORTED_WHEN_USED = {
     "plot_series": "market_pipeline.plots.series",
     "rebuild": "market_pipeline.notebook.rebuild",
     "replay": "market_pipeline.notebook.replay",
+    "update_counts": "market_pipeline.notebook.update_counts",
 }
 
 # Polars, which looks here as it is imported, has its allocator give memory back half a second after

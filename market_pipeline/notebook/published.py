@@ -16,7 +16,8 @@ import polars.selectors as cs
 from market_pipeline.audit.record import record
 from market_pipeline.config.settings import load_settings
 from market_pipeline.config.yaml_files import nearest_known
-from market_pipeline.errors import DomainError, MissingDataError, SchemaError
+from market_pipeline.errors import DomainError, SchemaError
+from market_pipeline.notebook._absent import absent_days, nothing_of
 from market_pipeline.notebook.times import utc_day
 from market_pipeline.warehouse.delta import delta_table, published_files
 from market_pipeline.warehouse.layout import Warehouse
@@ -30,14 +31,15 @@ __all__ = [
     "chosen",
     "instrument_ids",
     "loaded",
+    "no_step",
     "published_days",
     "refuse_no_depth",
     "refuse_other",
     "refuse_unknown",
+    "whole_step",
     "with_times",
 ]
 
-_NAMED_AT_MOST = 5
 # Other columns that end so are durations.
 _POINTS_IN_TIME = "^(ts_.*|next_funding|first|last|known|start|end)_ns$"
 
@@ -169,6 +171,28 @@ def refuse_no_depth(depth: int | None) -> None:
         )
 
 
+def whole_step(name: str, step: float, given: float) -> int:
+    """A step in whole units, of which it must be one at least; `given` is the argument.
+
+    Raises:
+        DomainError: It is none.
+    """
+    if not 1 <= step < 2**63:
+        raise no_step(name, given)
+    return round(step)
+
+
+def no_step(name: str, given: float) -> DomainError:
+    """The error of an argument that is no step."""
+    return DomainError(
+        f"`{name}` is no step",
+        next_step="Give an interval of a nanosecond and a step of a whole tick at least.",
+        column=name,
+        expected="seconds above 0" if name == "every_seconds" else "a whole number above 0",
+        found=str(given),
+    )
+
+
 def refuse_unknown(table: Table | View, columns: Sequence[str] | None) -> None:
     """Refuses columns that the table does not have."""
     known = [column.name for column in table.readable]
@@ -216,30 +240,11 @@ def _refuse_missing(
 ) -> None:
     published = published_of.get(instrument)
     if not published:
-        ids = sorted(published_of)
-        raise MissingDataError(
-            f"{table.sql_name} has nothing of {instrument}",
-            next_step="Write the instrument as VENUE:SYMBOL, check the data folder, or run the "
-            "pipeline for it.",
-            file=warehouse.data_dir,
-            expected=f"one of {_some(ids)}" if ids else "at least one published day",
-            found="nothing is published" if not ids else instrument,
-        )
-    absent = [day.isoformat() for day in days if day not in published]
-    if absent and (missing != "skip" or len(absent) == len(days)):
-        raise MissingDataError(
-            f"{table.sql_name} does not have every day of {instrument} that was asked for",
-            next_step="`market-pipeline verdict` says why; missing='skip' takes the other days.",
-            file=warehouse.data_dir,
-            expected=f"days between {min(published)} and {max(published)}",
-            found=f"no {_some(absent)}",
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few of many names."""
-    more = len(names) - _NAMED_AT_MOST
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+        raise nothing_of(warehouse, table, instrument, published_of)
+    absent = [day for day in days if day not in published]
+    has_others = len(absent) < len(days)
+    if absent and (missing != "skip" or not has_others):
+        raise absent_days(warehouse, table, instrument, published, absent, may_skip=has_others)
 
 
 def _days(start: date | str, end: date | str | None) -> list[date]:

@@ -20,7 +20,9 @@ from market_pipeline.notebook.published import (
     Missing,
     PublishedDays,
     Times,
+    no_step,
     published_days,
+    whole_step,
     with_times,
 )
 from market_pipeline.notebook.times import nanoseconds_of, refuse_one_time
@@ -122,10 +124,10 @@ def depth_matrix(
         DomainError: `every_seconds` is not above 0, or `step_ticks` not a whole number above 0.
         MissingDataError, SettingsError: As `load_bbo`.
     """
-    every_ns = _step("every_seconds", every_seconds * NS_PER_SECOND, every_seconds)
-    step = _step("step_ticks", step_ticks, step_ticks)
+    every_ns = whole_step("every_seconds", every_seconds * NS_PER_SECOND, every_seconds)
+    step = whole_step("step_ticks", step_ticks, step_ticks)
     if step != step_ticks:  # of part of a tick, prices would be wrong
-        raise _no_step("step_ticks", step_ticks)
+        raise no_step("step_ticks", step_ticks)
     rows = load_depth(
         instruments,
         start,
@@ -136,23 +138,6 @@ def depth_matrix(
         missing=missing,
     )
     return with_times(_cells(rows, every_ns, step), times)
-
-
-def _step(name: str, step: float, given: float) -> int:
-    """A step in whole units."""
-    if not 1 <= step < 2**63:
-        raise _no_step(name, given)
-    return round(step)
-
-
-def _no_step(name: str, given: float) -> DomainError:
-    return DomainError(
-        f"`{name}` is no step",
-        next_step="Give an interval of a nanosecond and a step of a whole tick at least.",
-        column=name,
-        expected="seconds above 0" if name == "every_seconds" else "a whole number above 0",
-        found=str(given),
-    )
 
 
 def _cells(rows: pl.LazyFrame, every_ns: int, step_ticks: int) -> pl.LazyFrame:

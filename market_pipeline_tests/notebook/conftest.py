@@ -1,6 +1,7 @@
-"""Simulated days, published by the stages: one with faults, one missing, a quiet one and the next.
+"""Simulated days, published by the stages: one with faults, one missing, a quiet one, the next, and
+one that is quarantined.
 
-The last one begins with the closing book of the quiet day.
+The next one begins with the closing book of the quiet day.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from shutil import rmtree
 
 import polars as pl
 import pytest
@@ -23,7 +25,7 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
 from market_pipeline_tests.published_day import publish_day
 
-FAULTY, MISSING, QUIET, NEXT = (date(2025, 3, day) for day in (3, 4, 5, 6))
+FAULTY, MISSING, QUIET, NEXT, QUARANTINED = (date(2025, 3, day) for day in (3, 4, 5, 6, 7))
 SYMBOL = "BTC-USDT-PERP"
 
 
@@ -81,9 +83,14 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
             kind=FaultKind.CROSSED_MINUTE, symbol=SYMBOL, day=FAULTY, at_s=70_000, duration_s=1200
         ),
         Fault(kind=FaultKind.MISSING_DAY, symbol=SYMBOL, day=MISSING),
+        Fault(kind=FaultKind.BAD_VALUE, symbol=SYMBOL, day=QUARANTINED, at_s=0, duration_s=7200),
     ]
     lake, data_dir = root / "data" / "lake", root / "data"
-    simulate(lake, [simulated], FAULTY, NEXT, faults=faults, messages_per_day=4_000, shards=11)
+    simulate(
+        lake, [simulated], FAULTY, QUARANTINED, faults=faults, messages_per_day=4_000, shards=11
+    )
+    # Nor can its books be made of snapshots.
+    rmtree(day_folder(lake, SNAPSHOTS, simulated.venue, SYMBOL, QUARANTINED))
     instrument = simulated.as_instrument().model_copy(
         update={"market_events": True, "bars": InformationBars(tick=(50, 1_000))}
     )
@@ -93,7 +100,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
         # So few checkpoints that many messages and snapshots lie between two of them.
         few = {"lake_uri": str(lake), "checkpoint_seconds": 14_400}
         settings = Settings(data_dir=data_dir, **few)
-        for day in (FAULTY, MISSING, QUIET):
+        for day in (FAULTY, MISSING, QUIET, QUARANTINED):
             publish_day(settings, (instrument,), day)
         publish_day(settings, (carried_on,), NEXT)
         uncross = instrument.model_copy(update={"policies": Policies(crossed="uncross")})

@@ -88,14 +88,15 @@ class TestLoad:
         with pytest.raises(MissingDataError, match="missing='skip'") as caught:
             load_bbo(market.instrument.id, FAULTY, date(2025, 3, 15), data_dir=market.data_dir)
         assert caught.value.found == (
-            "no 2025-03-04, 2025-03-07, 2025-03-08, 2025-03-09, 2025-03-10 and 5 more"
+            "no 2025-03-04 (no data), 2025-03-07 (quarantined), 2025-03-08, 2025-03-09, 2025-03-10 "
+            "and 5 more"
         )
 
     def test_nothing_of_the_range(self, market: Market):
         """Skipping every day would leave nothing, so that is refused too."""
         with pytest.raises(MissingDataError) as caught:
             load_bbo(market.instrument.id, MISSING, data_dir=market.data_dir, missing="skip")
-        assert ("no 2025-03-04", "days between 2025-03-03 and 2025-03-06") == (
+        assert ("no 2025-03-04 (no data)", "days between 2025-03-03 and 2025-03-06") == (
             caught.value.found,
             caught.value.expected,
         )
