@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 
 from market_pipeline.alerts.alert import Alert
-from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.instruments import Instrument, listed_on
 from market_pipeline.config.settings import Settings
 from market_pipeline.quality.checks.freshness import FRESHNESS
 from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns, utc_time
@@ -27,7 +27,7 @@ def late_days(settings: Settings, instruments: Sequence[Instrument], now_s: floa
 
     Args:
         settings: Where the verdicts are, the first day there is, and when a day is due.
-        instruments: Those expected.
+        instruments: Those expected while they are listed.
         now_s: Unix time.
     """
     days = days_due(settings, now_s, LOOK_BACK_DAYS)
@@ -37,7 +37,7 @@ def late_days(settings: Settings, instruments: Sequence[Instrument], now_s: floa
     alerts = []
     for day in days:
         due_ns = _due_ns(settings, day)
-        for instrument in instruments:
+        for instrument in listed_on(day, instruments):
             condition = conditions.get((instrument.id, day))
             if condition in {"available", "degraded"}:
                 continue

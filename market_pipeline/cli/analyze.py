@@ -78,7 +78,11 @@ def analyze(
     Nothing is run and nothing is written. Exit code 0: every day allows a rebuild from all its
     deltas. 1: a day does not, or is not there. 2: the lake could not be looked at.
     """
-    from market_pipeline.config.instruments import load_instruments, select_instruments
+    from market_pipeline.config.instruments import (
+        listed_on,
+        load_instruments,
+        select_instruments,
+    )
     from market_pipeline.config.settings import load_settings
 
     start, end = in_order(start_date, end_date)
@@ -94,7 +98,7 @@ def analyze(
     out = console()
     analyzed = []
     with _progress(errors_console() if as_json else out) as progress:
-        task = progress.add_task("", total=len(days) * len(chosen))
+        task = progress.add_task("", total=sum(len(listed_on(day, chosen)) for day in days))
         for found in _analyzed(days, chosen, settings, progress):
             analyzed.append(found)
             progress.advance(task)
@@ -112,6 +116,7 @@ def analyze(
 def _analyzed(
     days: Sequence[date], instruments: Sequence[Instrument], settings: Settings, progress: Progress
 ) -> Iterator[AnalyzedDay]:
+    from market_pipeline.config.instruments import listed_on
     from market_pipeline.quality.profile import Profile
     from market_pipeline.quality.strategy import choose_strategy
     from market_pipeline.sources.crypto_lake import RAW_TABLES
@@ -120,7 +125,7 @@ def _analyzed(
     from market_pipeline.stages.rebuild.dry_run import registered_day
 
     for day in days:
-        for instrument in instruments:
+        for instrument in listed_on(day, instruments):
             progress.update(progress.task_ids[0], description=f"{day} {instrument.id}")
             if is_converter(instrument.source):
                 with TemporaryDirectory(prefix="market-pipeline-analyze-") as scratch:

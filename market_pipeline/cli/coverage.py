@@ -29,7 +29,7 @@ _STYLES = {
     "pending": "black on bright_blue",
     "missing": "white on red",
 }
-_NOTHING = "."
+_NOTHING, _NOT_LISTED = ".", " "
 _MAX_NAME = 44
 _WEEK = 7
 
@@ -46,9 +46,12 @@ def coverage(
 ) -> None:
     """Show the condition of every instrument and day as a grid, holes included.
 
-    Exit code 0: every day shown is available. 1: something is degraded, pending, missing or was
-    not validated, or there is nothing yet. 2: it could not be read.
+    Exit code 0: every day shown is available, those aside on which an instrument is not listed. 1:
+    something is degraded, pending, missing or was not validated, or there is nothing yet. 2: it
+    could not be read.
     """
+    import polars as pl
+
     from market_pipeline.config.settings import load_settings
     from market_pipeline.quality.coverage import read_coverage
 
@@ -65,7 +68,9 @@ def coverage(
         _print(console(), cells)
     else:
         console().print("No published day matches; `market-pipeline run` validates days.")
-    raise typer.Exit(0 if cells.height and (cells["condition"] == "available").all() else 1)
+    expected = cells.filter(pl.col("condition").is_not_null() | (pl.col("expected_seconds") > 0))
+    is_available = expected["condition"].eq_missing("available")
+    raise typer.Exit(0 if expected.height and is_available.all() else 1)
 
 
 def _print(out: Console, cells: pl.DataFrame) -> None:
@@ -78,7 +83,7 @@ def _print(out: Console, cells: pl.DataFrame) -> None:
         for name, conditions in cells.group_by(
             pl.format("{}:{}", "exchange", "symbol").alias("instrument"), maintain_order=True
         )
-        .agg("condition")
+        .agg(pl.col("condition").fill_null(_without(pl.col("expected_seconds"))))
         .iter_rows()
     }
     width = min(max(map(len, conditions)), _MAX_NAME)
@@ -91,7 +96,7 @@ def _print(out: Console, cells: pl.DataFrame) -> None:
                 line.append(" ")
                 begin = (month[0] - first).days
                 for condition, run in groupby(found[begin : begin + len(month)]):
-                    letter = LETTERS.get(condition, _NOTHING)
+                    letter = LETTERS.get(condition, condition)
                     line.append(letter * len(list(run)), _STYLES.get(condition, "dim"))
             out.print(line, no_wrap=True, crop=True)
         out.print()
@@ -150,6 +155,13 @@ def _month_name(days: Sequence[date], is_last: bool) -> str:
     return next(fits, "").ljust(len(days) + 1)
 
 
+def _without(expected_seconds: pl.Expr) -> pl.Expr:
+    """What stands for a day without a verdict."""
+    import polars as pl
+
+    return pl.when(expected_seconds > 0).then(pl.lit(_NOTHING)).otherwise(pl.lit(_NOT_LISTED))
+
+
 def _cropped(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: width - 1]}…"
 
@@ -164,9 +176,11 @@ def _totals(cells: pl.DataFrame, days: int) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     totals = cells.group_by("exchange", "symbol", maintain_order=True).agg(
         *((pl.col("condition") == condition).sum().alias(condition) for condition in LETTERS),
-        pl.col("condition").null_count().alias("nothing"),
-        pl.col("valid_share").fill_null(0.0).mean(),
+        (pl.col("condition").is_null() & (pl.col("expected_seconds") > 0)).sum().alias("nothing"),
+        (pl.col("valid_share").fill_null(0.0) * pl.col("expected_seconds")).sum()
+        / pl.col("expected_seconds").sum().replace(0, None),
     )
     for exchange, symbol, *counts, share in totals.iter_rows():
-        table.add_row(f"{exchange}:{symbol}", *(f"{count:,}" for count in counts), f"{share:.3%}")
+        valid = "-" if share is None else f"{share:.3%}"
+        table.add_row(f"{exchange}:{symbol}", *(f"{count:,}" for count in counts), valid)
     return table

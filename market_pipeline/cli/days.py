@@ -156,7 +156,11 @@ class DailyRuns:
 
         The days of a store are for the run to fetch. What raises is for it to report.
         """
-        from market_pipeline.config.instruments import load_instruments, select_instruments
+        from market_pipeline.config.instruments import (
+            listed_on,
+            load_instruments,
+            select_instruments,
+        )
         from market_pipeline.config.settings import load_settings
         from market_pipeline.defs.ran import last_run_was_whole
         from market_pipeline.stages.unchanged_day import is_unchanged_day
@@ -170,7 +174,7 @@ class DailyRuns:
                 and last_run_was_whole(self._instance, day, self._ids)
                 and is_unchanged_day(
                     day,
-                    select_instruments(configured, self._ids),
+                    listed_on(day, select_instruments(configured, self._ids)),
                     settings,
                     Warehouse(settings.data_dir, settings.lock_timeout_seconds),
                 )

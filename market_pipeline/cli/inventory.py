@@ -34,8 +34,8 @@ def inventory(
 ) -> None:
     """Show what the lake has of each instrument, table and day, what is local and what is missing.
 
-    Nothing is downloaded. Exit code 0: every table has every day of the range. 1: a day is missing,
-    or there is none. 2: the lake could not be looked at.
+    Nothing is downloaded. Exit code 0: every table has every day of the range on which its
+    instrument is listed. 1: a day is missing, or there is none. 2: the lake could not be looked at.
     """
     from market_pipeline.config.instruments import load_instruments, select_instruments
     from market_pipeline.config.settings import load_settings
@@ -79,7 +79,9 @@ def _table(lake: str, tables: Sequence[TableInventory], *, with_local: bool) -> 
     with_only_local = any(each.only_local_days for each in tables)
     local = ("local",) if with_local else ()
     only_local = ("only local",) if with_only_local else ()
-    for column in ("days", "missing", *local, *only_local):
+    with_not_listed = any(each.not_listed for each in tables)
+    not_listed = ("not listed",) if with_not_listed else ()
+    for column in ("days", "missing", *not_listed, *local, *only_local):
         shown.add_column(column, overflow="fold")
     for column in ("objects", "size", *(("local size",) if with_local else ())):
         shown.add_column(column, justify="right", no_wrap=True)
@@ -89,6 +91,7 @@ def _table(lake: str, tables: Sequence[TableInventory], *, with_local: bool) -> 
             each.raw_table,
             ranges_text(each.listed_days),
             ranges_text(each.missing),
+            *([ranges_text(each.not_listed)] if with_not_listed else []),
             *([ranges_text(each.local_days)] if with_local else []),
             *([ranges_text(each.only_local_days)] if with_only_local else []),
             f"{each.objects:,}",

@@ -12,7 +12,13 @@ from rich.console import Console
 
 from market_pipeline.cli.days import run_days
 from market_pipeline.cli.options import EndDate, InstrumentIds, StartDate, in_order
-from market_pipeline.cli.output import console, errors_console, exit_code, print_verdicts
+from market_pipeline.cli.output import (
+    console,
+    errors_console,
+    exit_code,
+    print_verdicts,
+    ranges_text,
+)
 from market_pipeline.cli.timings import StepTimes, print_times
 from market_pipeline.cli.verdict import read_verdicts
 from market_pipeline.cli.workers import default_jobs, run_days_at_once
@@ -20,6 +26,7 @@ from market_pipeline.cli.workers import default_jobs, run_days_at_once
 if TYPE_CHECKING:
     from market_pipeline.config.instruments import Instrument
     from market_pipeline.config.settings import Settings
+    from market_pipeline.quality.row import ReportRow
     from market_pipeline.stages.rebuild.dry_run import PlannedDay
 
 __all__ = ["FAILED", "print_failed", "run"]
@@ -69,7 +76,7 @@ def run(
     start, end = in_order(start_date, end_date)
     settings = load_settings()
     chosen = select_instruments(load_instruments(settings.instruments_file), instrument or [])
-    days, out = _partitions(start, end, settings), console()
+    days, out = _listed_days(_partitions(start, end, settings), chosen), console()
     if dry_run:
         raise typer.Exit(_look(days, chosen, settings, out, as_json=as_json))
     ids = [each.id for each in chosen]
@@ -83,8 +90,7 @@ def run(
     print_failed(failed)
     if len(failed) == len(days):
         raise typer.Exit(FAILED)
-    # What is published of a day that failed may be the verdict of an earlier run.
-    rows = [row for row in read_verdicts(settings, start, end, ids) if row.dt not in failed]
+    rows = _verdicts([day for day in days if day not in failed], chosen, settings)
     print_verdicts(out, rows)
     raise typer.Exit(FAILED if failed else exit_code(rows))
 
@@ -109,6 +115,39 @@ def _partitions(start: date, end: date, settings: Settings) -> list[date]:
     return [start + timedelta(days=n) for n in range((end - start).days + 1)]
 
 
+def _listed_days(days: Sequence[date], instruments: Sequence[Instrument]) -> list[date]:
+    """The days on which any of the instruments is listed; says which others are left out.
+
+    Raises:
+        typer.BadParameter: There is none.
+    """
+    for each in instruments:
+        left_out = [day for day in days if not each.is_listed_on(day)]
+        if left_out:
+            text = f"{each.id} is left out where it is not listed: {ranges_text(left_out)}"
+            errors_console().print(text, soft_wrap=True)
+    found = [day for day in days if any(each.is_listed_on(day) for each in instruments)]
+    if not found:
+        raise typer.BadParameter(
+            "none of the instruments is listed on any of these days; `listed` and `delisted` in "
+            "the instruments file say when each is",
+            param_hint="--start-date",
+        )
+    return found
+
+
+def _verdicts(
+    days: Sequence[date], instruments: Sequence[Instrument], settings: Settings
+) -> list[ReportRow]:
+    """What this run has published: of other days and instruments an earlier one may have."""
+    from market_pipeline.config.instruments import listed_on
+
+    ran = {(each.id, day) for day in days for each in listed_on(day, instruments)}
+    ids = [each.id for each in instruments]
+    rows = read_verdicts(settings, days[0], days[-1], ids)
+    return [row for row in rows if (row.instrument_id, row.dt) in ran]
+
+
 def print_failed(failed: Mapping[date, str]) -> None:
     """Says on standard error which days failed, why, and where their earlier verdicts are."""
     for day, reason in failed.items():
@@ -130,11 +169,12 @@ def _look(
     as_json: bool,
 ) -> int:
     """Shows what a run of each day would repair and set aside; the exit code."""
+    from market_pipeline.config.instruments import listed_on
     from market_pipeline.stages.rebuild.dry_run import dry_run
 
     planned = []
     for day in days:
-        of_day = dry_run(day, instruments, settings)
+        of_day = dry_run(day, listed_on(day, instruments), settings)
         planned += of_day
         if not as_json:
             for each in of_day:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
+from datetime import UTC, date, datetime, time, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -18,35 +17,32 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     Field,
     ValidationError,
     model_validator,
 )
 from pydantic_core import ErrorDetails
 
+from market_pipeline.config._steps import Amounts, Counts, Step
 from market_pipeline.config.fidelity import Fidelity
 from market_pipeline.config.thresholds import Thresholds
-from market_pipeline.config.values import Amount, Integer, JsonValue, StrictModel
+from market_pipeline.config.values import Amount, Instant, JsonValue, StrictModel
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
 from market_pipeline.errors import InstrumentsError
 
 __all__ = [
     "BUILT_IN_CONVERTERS",
     "CONVERTERS_GROUP",
-    "MAX_DECIMALS",
     "NATIVE_SOURCES",
     "InformationBars",
     "Instrument",
     "Policies",
     "Source",
     "known_sources",
+    "listed_on",
     "load_instruments",
     "select_instruments",
 ]
-
-MAX_DECIMALS = 15
-_INT64_MAX = 2**63 - 1
 
 _VENUE = re.compile(r"[A-Z0-9][A-Z0-9_]{0,63}")
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,63}")
@@ -94,53 +90,8 @@ def _symbol(value: str) -> str:
     return value
 
 
-def _step(value: object) -> object:
-    """A tick or lot as an exact decimal, or "infer"."""
-    return value if value == "infer" else _exact(value, ", or infer")
-
-
-def _exact(value: object, otherwise: str = "") -> Decimal:
-    """A positive decimal; a float is read as it is printed, without its noise."""
-    rule = f"expected a positive number such as 0.01{otherwise}"
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-        raise ValueError(rule)
-    try:
-        step = Decimal(str(value))
-    except InvalidOperation:
-        raise ValueError(rule) from None
-    if not step.is_finite() or step <= 0:
-        raise ValueError(rule)
-    # The exponent is looked at first: a fraction of 1e999999 would be a number of a million digits.
-    if step.adjusted() > 18 or step.adjusted() < -MAX_DECIMALS:
-        raise ValueError(f"expected a number between 1e-{MAX_DECIMALS} and {_INT64_MAX}")
-    ratio = Fraction(step)
-    decimals = next((d for d in range(MAX_DECIMALS + 1) if (ratio * 10**d).denominator == 1), None)
-    if decimals is None:
-        raise ValueError(f"expected at most {MAX_DECIMALS} decimals")
-    if ratio * 10**decimals > _INT64_MAX:
-        raise ValueError("expected a number whose digits fit a 64-bit integer")
-    return step
-
-
 _Venue = Annotated[str, AfterValidator(_venue)]
 _Symbol = Annotated[str, AfterValidator(_symbol)]
-_Step = Annotated[Decimal | Literal["infer"], BeforeValidator(_step)]
-
-
-def _several(value: object) -> object:
-    """The values of a list, or the one that stands there without brackets."""
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _each_once(values: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
-    if len(set(values)) < len(values):
-        raise ValueError("expected each step once")
-    return tuple(sorted(values))
-
-
-_Several = BeforeValidator(_several), AfterValidator(_each_once)
-_Amounts = Annotated[tuple[Annotated[Decimal, BeforeValidator(_exact)], ...], *_Several]
-_Counts = Annotated[tuple[Annotated[Integer, Field(ge=1, le=_INT64_MAX)], ...], *_Several]
 
 
 class GapRule(StrictModel):
@@ -196,9 +147,9 @@ class Policies(StrictModel):
 class InformationBars(StrictModel):
     """Bars that close when so much was traded, at any number of steps of each kind."""
 
-    tick: _Counts = Field((1_000,), description="Trades of each tick bar.")
-    volume: _Amounts = Field((), description="Size of each volume bar, in base units or contracts.")
-    value: _Amounts = Field((), description="Price times size of each value bar.")
+    tick: Counts = Field((1_000,), description="Trades of each tick bar.")
+    volume: Amounts = Field((), description="Size of each volume bar, in base units or contracts.")
+    value: Amounts = Field((), description="Price times size of each value bar.")
 
 
 class Instrument(StrictModel):
@@ -207,11 +158,17 @@ class Instrument(StrictModel):
     venue: _Venue = Field(description="The venue as the raw lake spells it, such as BINANCE.")
     symbol: _Symbol = Field(description="The symbol as the raw lake spells it, such as BTC-USDT.")
     source: Source = Field(description="The raw format its days are in.")
-    tick: _Step = Field(
+    tick: Step = Field(
         "infer", description="The price step in quote currency; infer takes it from each day."
     )
-    lot: _Step = Field(
+    lot: Step = Field(
         "infer", description="The size step in base units; infer takes it from each day."
+    )
+    listed: Instant | None = Field(
+        None, description="When it began to trade, UTC; none: before the first day."
+    )
+    delisted: Instant | None = Field(
+        None, description="When it ceased to trade, UTC; none: it still does."
     )
     policies: Policies = Field(Policies(), description="What the rebuild does when in doubt.")
     gap_rule: GapRule = Field(GapRule(), description="Which silences are gaps.")
@@ -228,10 +185,28 @@ class Instrument(StrictModel):
             raise ValueError("fidelity.golden is the instrument itself, which it always equals")
         return self
 
+    @model_validator(mode="after")
+    def _is_listed_before_it_is_delisted(self) -> Self:
+        if self.listed and self.delisted and self.delisted <= self.listed:
+            raise ValueError("delisted is not after listed")
+        return self
+
     @property
     def id(self) -> str:
         """`VENUE:SYMBOL`."""
         return f"{self.venue}:{self.symbol}"
+
+    def listed_within(self, day: date) -> tuple[datetime, datetime]:
+        """From when until when of a UTC day it is listed; twice the same time if it is not."""
+        start = datetime.combine(day, time(), UTC)
+        end = start + timedelta(days=1)
+        begin = start if self.listed is None else min(max(start, self.listed), end)
+        return begin, end if self.delisted is None else min(max(begin, self.delisted), end)
+
+    def is_listed_on(self, day: date) -> bool:
+        """Whether it is listed at any time of a UTC day, so that data of it is expected."""
+        begin, end = self.listed_within(day)
+        return begin < end
 
 
 class _Defaults(StrictModel):
@@ -296,6 +271,11 @@ def select_instruments(
             next_step="Write it as VENUE:SYMBOL, or add it to the instruments file.",
         )
     return tuple(instrument for instrument in instruments if instrument.id in ids)
+
+
+def listed_on(day: date, instruments: Iterable[Instrument]) -> tuple[Instrument, ...]:
+    """The instruments that data of a UTC day is expected of, in their order."""
+    return tuple(each for each in instruments if each.is_listed_on(day))
 
 
 _TOP_LEVEL = {"defaults", "instruments"}

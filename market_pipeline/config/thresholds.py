@@ -18,13 +18,13 @@ class Thresholds(StrictModel):
         60.0, description="Seconds that may be missing at the start and at the end of the UTC day."
     )
     coverage_warn_share: Share = Field(
-        0.995, description="A smaller share of the UTC day that messages cover is a warning."
+        0.995, description="A smaller share of the expected time that messages cover is a warning."
     )
     gap_warn_seconds: Amount = Field(
         0.0, description="More seconds of gaps than this in a day are a warning."
     )
     gap_error_share: Share = Field(
-        0.01, description="A larger share of the day lost to gaps is an error."
+        0.01, description="A larger share of the expected time lost to gaps is an error."
     )
     negative_latency_warn_share: Share = Field(
         0.001,

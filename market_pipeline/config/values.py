@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, time
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -18,6 +18,7 @@ __all__ = [
     "Count",
     "DataPath",
     "Day",
+    "Instant",
     "Integer",
     "JsonValue",
     "Names",
@@ -85,6 +86,22 @@ def _calendar_day(value: object) -> object:
     return value
 
 
+def _instant(value: object) -> object:
+    """A time of UTC of a calendar day, which is its beginning, or of a time that says its zone."""
+    if isinstance(value, str):
+        try:
+            return datetime.combine(date.fromisoformat(value), time(), UTC)
+        except ValueError:
+            pass
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            value = None
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC)
+    raise ValueError("expected a day written YYYY-MM-DD, or a time such as 2024-03-05T08:00:00Z")
+
+
 _SECONDS_PER_DAY = 86_400
 
 
@@ -118,6 +135,7 @@ Widths = Annotated[
 ]
 Real = Annotated[float, BeforeValidator(_number_not_bool), Field(allow_inf_nan=False)]
 Day = Annotated[date, BeforeValidator(_calendar_day)]
+Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
-from market_pipeline.config.instruments import Instrument, load_instruments, select_instruments
+from market_pipeline.config.instruments import (
+    Instrument,
+    listed_on,
+    load_instruments,
+    select_instruments,
+)
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.defs.partitions import day_of
 from market_pipeline.errors import SettingsError
@@ -53,6 +59,8 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
         f"`{FORCE_TAG}: true` of the run.",
     )
 
+    _day: date | None = PrivateAttr(default=None)
+
     @cached_property
     def settings(self) -> Settings:
         """Environment over `.env` over `config.yaml` over defaults."""
@@ -69,6 +77,8 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Have figures of the run, or of the sensors and schedules, recorded from here on."""
+        if context.run is not None and (partition := context.run.tags.get(PARTITION_NAME_TAG)):
+            self._day = date.fromisoformat(partition)
         with suppress(SettingsError):  # whoever asks for the settings will meet it, too
             begin(self.settings, "daemon" if context.run is None else "run")
             if (run := context.run) is not None:
@@ -84,13 +94,14 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @cached_property
     def selected(self) -> tuple[Instrument, ...]:
-        """The instruments of this run.
+        """The instruments of this run that are listed on its day; outside of a run all of them.
 
         Raises:
             InstrumentsError: If the file is not usable or an id is not in it.
         """
         configured = load_instruments(self.settings.instruments_file)
-        return select_instruments(configured, self.instruments)
+        selected = select_instruments(configured, self.instruments)
+        return selected if self._day is None else listed_on(self._day, selected)
 
     def recorded(
         self, context: dg.AssetExecutionContext, tables: Sequence[Table]

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
-from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.instruments import Instrument, listed_on
 from market_pipeline.defs.jobs import DAILY_JOB
 from market_pipeline.defs.ran import is_under_way, last_whole_run_s
 from market_pipeline.defs.resources import Pipeline
@@ -42,7 +42,7 @@ def yesterday(
     absent = _absent(pipeline, day)
     if not absent:
         return dg.SkipReason(f"{day} is there, of every instrument.")
-    began_s = last_whole_run_s(context.instance, day, pipeline.selected)
+    began_s = last_whole_run_s(context.instance, day, listed_on(day, pipeline.selected))
     if began_s is not None:
         with opened_lake(pipeline.settings) as lake:
             if not has_arrived_since(lake, streams_of(absent), day, began_s):
@@ -67,7 +67,7 @@ def _absent(pipeline: Pipeline, day: date) -> list[Instrument]:
             [day],
         ).fetchall()
     present = {instrument for (instrument,) in there}
-    return [each for each in pipeline.selected if each.id not in present]
+    return [each for each in listed_on(day, pipeline.selected) if each.id not in present]
 
 
 DAILY_SCHEDULE = yesterday

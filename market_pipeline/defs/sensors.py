@@ -8,6 +8,7 @@ from functools import partial
 
 import dagster as dg
 
+from market_pipeline.config.instruments import listed_on
 from market_pipeline.config.settings import Settings
 from market_pipeline.defs.jobs import DAILY_JOB
 from market_pipeline.defs.ran import is_under_way, last_whole_run_s
@@ -59,7 +60,9 @@ def new_lake_days(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> dg
     ]
     known = Known(
         is_under_way=partial(is_under_way, context.instance),
-        last_whole_run_s=lambda day: last_whole_run_s(context.instance, day, pipeline.selected),
+        last_whole_run_s=lambda day: last_whole_run_s(
+            context.instance, day, listed_on(day, pipeline.selected)
+        ),
         registered=partial(registered, pipeline.warehouse.data_dir, streams),
         marks_are_registered=in_store and all(each.raw for each in streams),
         settle_seconds=pace.settle_seconds,

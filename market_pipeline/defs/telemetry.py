@@ -31,8 +31,6 @@ __all__ = [
     "timed",
 ]
 
-_DAY_SECONDS = 86_400
-
 
 @contextmanager
 def timed(metric: Metric, **attributes: str) -> Iterator[None]:
@@ -114,7 +112,9 @@ def record_verdicts(rows: Sequence[ReportRow]) -> None:
         record(table.GAP_TIME, row.gap_seconds, **attributes)
         record(table.PRECISION_LOSSES, row.price_precision_losses, column="price", **attributes)
         record(table.PRECISION_LOSSES, row.size_precision_losses, column="size", **attributes)
-        record(table.VALID_SHARE, (row.valid_seconds or 0.0) / _DAY_SECONDS, **attributes)
+        record(table.EXPECTED_TIME, row.expected, **attributes)
+        if row.expected:
+            record(table.VALID_SHARE, (row.valid_seconds or 0.0) / row.expected, **attributes)
         for skew_ms in row.skew_p50_ms_per_hour or ():
             if skew_ms is not None:
                 record(table.SKEW, max(skew_ms, 0.0) / 1e3, **attributes)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import date
 
 from market_pipeline.alerts.late import days_due
-from market_pipeline.config.instruments import Instrument
+from market_pipeline.config.instruments import Instrument, listed_on
 from market_pipeline.config.settings import Settings
 from market_pipeline.doctor.finding import Finding
 from market_pipeline.health.report import ExpectedDay, There
-from market_pipeline.quality.intervals import SECONDS_PER_DAY
 from market_pipeline.tables import TABLES, open_catalogue
 
 __all__ = ["check_coverage", "check_days", "days_to_run", "expected_days"]
@@ -28,7 +28,7 @@ _RUN = "`market-pipeline run --start-date {} --end-date {}` makes them; `verdict
 def expected_days(
     settings: Settings, instruments: Sequence[Instrument], now_s: float, number: int
 ) -> list[ExpectedDay]:
-    """The last days that are due at a Unix time, so many at most, of each instrument.
+    """The last days that are due at a Unix time, so many at most, of each instrument listed then.
 
     Raises:
         MarketPipelineError: What is published cannot be read.
@@ -36,9 +36,12 @@ def expected_days(
     days = days_due(settings, now_s, number)
     found = _verdicts(settings, days) if days else {}
     return [
-        found.get((each.id, day)) or ExpectedDay(each.id, day, "not validated")
+        replace(
+            found.get((each.id, day)) or ExpectedDay(each.id, day, "not validated"),
+            expected_seconds=_expected_seconds(each, day),
+        )
         for day in days
-        for each in instruments
+        for each in listed_on(day, instruments)
     ]
 
 
@@ -69,19 +72,21 @@ def check_days(expected: Sequence[ExpectedDay]) -> Iterator[Finding]:
 def check_coverage(expected: Sequence[ExpectedDay]) -> Iterator[Finding]:
     """Is the book of the newest day that is due valid nearly all of the time?
 
-    Coverage is the valid time of all instruments over the time expected of them; one that was
-    rejected or is missing counts as no valid time at all.
+    Coverage is the valid time of all instruments over the time in which they were listed; one that
+    was rejected or is missing counts as no valid time at all.
     """
     if not expected:
         return
     day = expected[-1].day
     of_day = [each for each in expected if each.day == day]
-    share = sum(each.valid_seconds for each in of_day) / (len(of_day) * SECONDS_PER_DAY)
+    # A day may have been validated before it was known that it is a part of one.
+    valid_seconds = sum(min(each.valid_seconds, each.expected_seconds) for each in of_day)
+    share = valid_seconds / sum(each.expected_seconds for each in of_day)
     text = f"{share:.2%} of {day} is valid, over {len(of_day):,} instruments"
     if share >= _LEAST_COVERAGE:
         yield "ok", text
         return
-    worst = min(of_day, key=lambda each: each.valid_seconds)
+    worst = min(of_day, key=lambda each: each.valid_seconds / each.expected_seconds)
     reason = f": {worst.reason}" if worst.reason else ""
     yield (
         "warn",
@@ -97,6 +102,11 @@ def days_to_run(expected: Sequence[ExpectedDay], tries: Mapping[str, int]) -> li
     """
     absent = {each.day for each in expected if each.found in ("missing", "not validated")}
     return sorted(day for day in absent if tries.get(day.isoformat(), 0) < _MOST_TRIES)
+
+
+def _expected_seconds(instrument: Instrument, day: date) -> float:
+    begin, end = instrument.listed_within(day)
+    return (end - begin).total_seconds()
 
 
 def _verdicts(settings: Settings, days: Sequence[date]) -> dict[tuple[str, date], ExpectedDay]:

@@ -30,6 +30,7 @@ class ExpectedDay:
         found: What is there.
         valid_seconds: How long its book was valid; 0 if there is none.
         reason: Why it is not available; empty if it is, or nobody has looked.
+        expected_seconds: How much of the day the instrument was listed.
     """
 
     instrument: str
@@ -37,6 +38,7 @@ class ExpectedDay:
     found: There
     valid_seconds: float = 0.0
     reason: str = ""
+    expected_seconds: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from market_pipeline.quality.row import Condition
 __all__ = ["coverage_plot"]
 
 _NOTHING, _LINES = "#ececec", "#fff"
+_NOT_LISTED = "#fff"
 _PALEST = 0.35
 """Of its colour a day without a valid second keeps so much."""
 _SHADES = 20
@@ -29,8 +30,9 @@ _MONTH_NAME_DAYS = 5
 _TOP = 34
 _LEGEND_HEIGHT = 34
 
-_Cell = tuple[Condition, float | None]
-"""A verdict: the condition, and which share of the day is valid."""
+_Cell = tuple[Condition | None, float | None]
+"""A verdict: the condition, None on a day without one on which the instrument is not listed; and
+which share of the expected time is valid."""
 
 
 def coverage_plot(coverage: pl.DataFrame, start: date, end: date) -> str:
@@ -45,7 +47,8 @@ def coverage_plot(coverage: pl.DataFrame, start: date, end: date) -> str:
     days = (end - start).days + 1
     found: dict[str, list[_Cell | None]] = {name: [None] * days for name in names}
     columns = coverage.filter(
-        pl.col("dt").is_between(start, end), pl.col("condition").is_not_null()
+        pl.col("dt").is_between(start, end),
+        pl.col("condition").is_not_null() | (pl.col("expected_seconds") == 0),
     )
     for exchange, symbol, day, condition, share in columns.select(
         "exchange", "symbol", "dt", "condition", "valid_share"
@@ -60,14 +63,15 @@ def coverage_plot(coverage: pl.DataFrame, start: date, end: date) -> str:
         middle = _TOP + (row + 0.5) * _CELL_HEIGHT
         drawing.text(left - 6, middle, name, "end")
         letters = [
-            (left + (day + 0.5) * _CELL_WIDTH, LETTERS[cell[0]])
-            for day, cell in enumerate(cells)
-            if cell is not None and cell[0] != "available"
+            (left + (day + 0.5) * _CELL_WIDTH, LETTERS[condition])
+            for day, (condition, _) in enumerate(cell or (None, None) for cell in cells)
+            if condition not in (None, "available")
         ]
         if letters and days * len(names) <= _MAX_LETTERS:
             drawing.letters(letters, middle)
     _draw_days(drawing, left, start, days)
-    legend_width = _draw_legend(drawing, _TOP + height + 20)
+    not_listed = any((None, None) in cells for cells in found.values())
+    legend_width = _draw_legend(drawing, _TOP + height + 20, with_not_listed=not_listed)
     return drawing.as_image(max(left + width, legend_width) + 10, _TOP + height + _LEGEND_HEIGHT)
 
 
@@ -93,12 +97,13 @@ def _draw_cells(drawing: Drawing, left: int, rows: Sequence[Sequence[_Cell | Non
     drawing.line("".join([*across, *down]), _LINES)
 
 
-def _draw_legend(drawing: Drawing, y: float) -> float:
+def _draw_legend(drawing: Drawing, y: float, *, with_not_listed: bool) -> float:
     """Draws what colours and letters mean, and returns where it ends."""
     x = 12.0
     for colour, text in (
         *((colour, _named(condition)) for condition, colour in CONDITIONS.items()),
         (_NOTHING, "not validated"),
+        *([(_NOT_LISTED, "white: not listed")] if with_not_listed else []),
         (_shade("available", 0.0), "paler: less of the day is valid"),
     ):
         drawing.box(x, y - 6, 12, 12, colour)
@@ -112,8 +117,10 @@ def _named(condition: Condition) -> str:
     return condition if condition == "available" else f"{LETTERS[condition]} {condition}"
 
 
-def _shade(condition: Condition, valid_share: float | None) -> str:
-    """The condition's colour, the nearer to white the less of the day is valid."""
+def _shade(condition: Condition | None, valid_share: float | None) -> str:
+    """The condition's colour, the nearer to white the less of the expected time is valid."""
+    if condition is None:
+        return _NOT_LISTED
     share = 1.0 if valid_share is None else round(valid_share * _SHADES) / _SHADES
     strength = _PALEST + (1 - _PALEST) * share
     full = bytes.fromhex(CONDITIONS[condition].removeprefix("#"))

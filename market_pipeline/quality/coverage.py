@@ -15,27 +15,44 @@ from market_pipeline.warehouse.tables import Column, View
 __all__ = ["COVERAGE", "read_coverage", "with_rows"]
 
 _QUERY = f"""
-WITH instruments AS (SELECT DISTINCT exchange, symbol FROM {VALIDATION_REPORT.sql_name}),
+WITH instruments AS (
+    SELECT exchange, symbol,
+           arg_max_null(listed_ns, dt) AS listed_ns, arg_max_null(delisted_ns, dt) AS delisted_ns
+    FROM {VALIDATION_REPORT.sql_name}
+    GROUP BY exchange, symbol
+),
 days AS (
     SELECT CAST(unnest(generate_series(min(dt), max(dt), INTERVAL 1 DAY)) AS DATE) AS dt
     FROM {VALIDATION_REPORT.sql_name}
+),
+expected AS (
+    SELECT exchange, symbol, dt, report.* EXCLUDE (exchange, symbol, dt, expected_seconds),
+           CASE WHEN report.outcome IS NOT NULL  -- a row of a version that did not know has null
+           THEN coalesce(report.expected_seconds, {SECONDS_PER_DAY})
+           ELSE greatest(0, least(
+               {SECONDS_PER_DAY}::DOUBLE,
+               (epoch_ns(dt + INTERVAL 1 DAY) - instruments.listed_ns) / 1e9,
+               (instruments.delisted_ns - epoch_ns(dt::TIMESTAMP)) / 1e9
+           )) END AS expected_seconds
+    FROM instruments CROSS JOIN days
+    LEFT JOIN {VALIDATION_REPORT.sql_name} AS report USING (exchange, symbol, dt)
 )
-SELECT exchange, symbol, dt, condition,
-       valid_seconds / {SECONDS_PER_DAY} AS valid_share,
-       verified_seconds / {SECONDS_PER_DAY} AS verified_share,
-       observed_seconds / {SECONDS_PER_DAY} AS observed_share,
+SELECT exchange, symbol, dt, condition, expected_seconds,
+       valid_seconds / nullif(expected_seconds, 0) AS valid_share,
+       verified_seconds / nullif(expected_seconds, 0) AS verified_share,
+       observed_seconds / nullif(expected_seconds, 0) AS observed_share,
        gap_seconds, crossed_seconds,
        len(reasons) AS reasons,
        reasons[1] AS first_reason
-FROM instruments CROSS JOIN days
-LEFT JOIN {VALIDATION_REPORT.sql_name} USING (exchange, symbol, dt)
+FROM expected
 """
 
 COVERAGE = View(
     schema="quality",
     name="coverage",
     description="One row per instrument and UTC day from the first to the last validated day of "
-    "any instrument, holes included; null where nothing was validated.",
+    "any instrument, holes included; null where nothing was validated. With 0 expected seconds "
+    "nothing is expected of the day.",
     columns=(
         Column("exchange", "VARCHAR", "Venue, upper case."),
         Column("symbol", "VARCHAR", "Symbol at the venue, upper case."),
@@ -46,17 +63,25 @@ COVERAGE = View(
             "available, degraded, pending or missing; null: not validated.",
         ),
         Column(
-            "valid_share", "DOUBLE", "Valid seconds as a share of the day; null if not rebuilt."
+            "expected_seconds",
+            "DOUBLE",
+            "Seconds of the day in which the instrument is listed, by the newest row of it where "
+            "nothing was validated.",
+        ),
+        Column(
+            "valid_share",
+            "DOUBLE",
+            "Valid seconds as a share of the expected ones; null if not rebuilt.",
         ),
         Column(
             "verified_share",
             "DOUBLE",
-            "Verified seconds as a share of the day; null if not rebuilt.",
+            "Verified seconds as a share of the expected ones; null if not rebuilt.",
         ),
         Column(
             "observed_share",
             "DOUBLE",
-            "Observed seconds as a share of the day; null if not rebuilt.",
+            "Observed seconds as a share of the expected ones; null if not rebuilt.",
         ),
         Column("gap_seconds", "DOUBLE", "Total length of the gaps."),
         Column("crossed_seconds", "DOUBLE", "Observed seconds with a crossed book."),
@@ -76,7 +101,8 @@ def read_coverage(
     """The rows of `quality.coverage`, by instrument and day.
 
     Args:
-        connection: To the catalogue; one that is older than the view will do.
+        connection: To the catalogue; one that is older than the view will do
+            if its report has the columns.
         start, end: The first and the last UTC day, both included; None leaves that end open.
         instruments: Only these ids (VENUE:SYMBOL); empty for all.
     """
@@ -102,9 +128,10 @@ def with_rows(coverage: pl.DataFrame, rows: Sequence[ReportRow]) -> pl.DataFrame
                 "symbol": row.symbol,
                 "dt": row.dt,
                 "condition": row.condition,
-                "valid_share": _share(row.valid_seconds),
-                "verified_share": _share(row.verified_seconds),
-                "observed_share": _share(row.observed_seconds),
+                "expected_seconds": row.expected,
+                "valid_share": _share(row.valid_seconds, row),
+                "verified_share": _share(row.verified_seconds, row),
+                "observed_share": _share(row.observed_seconds, row),
                 "gap_seconds": row.gap_seconds,
                 "crossed_seconds": row.crossed_seconds,
                 "reasons": len(row.reasons),
@@ -119,5 +146,5 @@ def with_rows(coverage: pl.DataFrame, rows: Sequence[ReportRow]) -> pl.DataFrame
     return pl.concat([kept, found]).sort(key)
 
 
-def _share(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds / SECONDS_PER_DAY
+def _share(seconds: float | None, row: ReportRow) -> float | None:
+    return None if seconds is None or not row.expected else seconds / row.expected

@@ -11,9 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from market_pipeline.config.instruments import Instrument
 
 __all__ = [
     "NO_SPANS",
@@ -28,6 +32,8 @@ __all__ = [
     "day_bounds_ns",
     "held_ns",
     "in_time_order",
+    "listed_ns",
+    "ns_of",
     "overlap_ns",
     "running_chunks",
     "running_time_ns",
@@ -55,11 +61,24 @@ NO_SPANS: IntArray = np.empty((0, 2), dtype=np.int64)
 NO_SPANS.flags.writeable = False
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def ns_of(time: datetime) -> int:
+    """A time that says its zone in ns since 1970, UTC."""
+    return (time - _EPOCH) // timedelta(microseconds=1) * 1_000
+
+
 def day_bounds_ns(day: date) -> tuple[int, int]:
     """The start of a UTC day and of the day after it."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    start_ns = (midnight - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1) * NS_PER_SECOND
+    start_ns = ns_of(datetime(day.year, day.month, day.day, tzinfo=UTC))
     return start_ns, start_ns + SECONDS_PER_DAY * NS_PER_SECOND
+
+
+def listed_ns(instrument: Instrument, day: date) -> tuple[int, int]:
+    """From when until when of a UTC day an instrument is listed; twice the same if it is not."""
+    begin, end = instrument.listed_within(day)
+    return ns_of(begin), ns_of(end)
 
 
 def utc_time(ts_ns: int) -> datetime:

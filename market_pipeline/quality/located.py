@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date
 
 import numpy as np
 
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.quality.findings import Finding, Place, chosen_places, first_marked
-from market_pipeline.quality.intervals import NS_PER_SECOND, IntArray, day_bounds_ns
+from market_pipeline.quality.intervals import NS_PER_SECOND, IntArray
 from market_pipeline.quality.measures.crossed import TouchReport
 from market_pipeline.quality.measures.gap import GapReport
 from market_pipeline.quality.measures.precision import PrecisionReport, loss_expected, loss_note
@@ -94,13 +93,17 @@ def proven_places(proven: IntArray) -> Iterator[Finding]:
 
 
 def edge_places(
-    gaps: GapReport, sequence_number: IntArray, day: date, tolerance_seconds: float
+    gaps: GapReport,
+    sequence_number: IntArray,
+    listed_ns: tuple[int, int],
+    tolerance_seconds: float,
 ) -> Iterator[Finding]:
     """The missing head, the quiet holes and the missing tail, as far as they are too long.
 
-    A head's and a hole's message is the one that ended it, a tail's the last before it.
+    A head's and a hole's message is the one that ended it, a tail's the last before it. Nothing is
+    missing before and after the time in which the instrument is listed.
     """
-    start_ns, end_ns = day_bounds_ns(day)
+    start_ns, end_ns = listed_ns
     if gaps.first_message is None or gaps.last_message is None:
         yield Finding(
             check="completeness",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,13 @@ from market_pipeline.books.soundness import sound_times_ns
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.quality.figures.book import BadStampFigures, ProvenGapFigures
 from market_pipeline.quality.findings import Measured, merged
-from market_pipeline.quality.intervals import IntArray, day_bounds_ns
+from market_pipeline.quality.intervals import (
+    NS_PER_SECOND,
+    IntArray,
+    day_bounds_ns,
+    listed_ns,
+    ns_of,
+)
 from market_pipeline.quality.located import (
     bad_stamp_places,
     crossed_places,
@@ -73,6 +80,11 @@ class BookDay:
     trade_receipt_ns: IntArray
     read_snapshots: Callable[[], Iterable[SnapshotTouches]] | None = None
 
+    @property
+    def listed_ns(self) -> tuple[int, int]:
+        """From when until when of the day the instrument is listed."""
+        return listed_ns(self.instrument, self.day)
+
     @cached_property
     def messages(self) -> Messages:
         """The messages.
@@ -103,6 +115,7 @@ class BookDay:
             day=self.day,
             rule=self.instrument.gap_rule,
             snapshots=self.read_snapshots,
+            listed_ns=self.listed_ns,
         )
 
     @cached_property
@@ -140,11 +153,22 @@ def report_row(
         symbol=instrument.symbol,
         dt=day,
         outcome="rebuilt",
+        **_listing(instrument, day),
         unmeasured_checks=tuple(measured.unmeasured),
         unmeasured_errors=tuple(measured.unmeasured.values()),
         **measured.columns,
     )
     return validate(row, instrument.thresholds, as_of_ns=as_of_ns)
+
+
+def _listing(instrument: Instrument, day: date) -> dict[str, Any]:
+    """What the instruments file says of when messages are expected."""
+    begin_ns, end_ns = listed_ns(instrument, day)
+    return {
+        "expected_seconds": (end_ns - begin_ns) / NS_PER_SECOND,
+        "listed_ns": None if instrument.listed is None else ns_of(instrument.listed),
+        "delisted_ns": None if instrument.delisted is None else ns_of(instrument.delisted),
+    }
 
 
 # --- the measurements -------------------------------------------------------------------------
@@ -157,7 +181,8 @@ def _gaps(book: BookDay) -> Measured:
 
 def _proven_gaps(book: BookDay) -> Measured:
     evidence = gap_evidence(book.instrument.source)
-    proven = proven_gaps(evidence, book.spans.of(BookFlag.GAP), book.gaps.not_observed)
+    marked, suspected = book.spans.of(BookFlag.GAP), book.gaps.not_observed
+    proven = proven_gaps(evidence, marked, suspected, book.listed_ns)
     return Measured((ProvenGapFigures(proven_gap_count=len(proven)),), list(proven_places(proven)))
 
 
@@ -165,7 +190,8 @@ def _cover(book: BookDay) -> Measured:
     gaps, messages = book.gaps, book.messages
     tolerance = book.instrument.thresholds.edge_tolerance_seconds
     return Measured(
-        (gaps.cover,), list(edge_places(gaps, messages.sequence_number, book.day, tolerance))
+        (gaps.cover,),
+        list(edge_places(gaps, messages.sequence_number, book.listed_ns, tolerance)),
     )
 
 
@@ -210,7 +236,8 @@ def _touch(book: BookDay) -> Measured:
 
 
 def _valid_time(book: BookDay) -> Measured:
-    return Measured((valid_time(book.spans, book.observed),))
+    begin_ns, end_ns = book.listed_ns
+    return Measured((valid_time(book.spans, book.observed, expected_ns=end_ns - begin_ns),))
 
 
 BOOK_MEASURES: tuple[Measure[BookDay], ...] = (
@@ -251,6 +278,7 @@ def report_failure(
         outcome=record.outcome,
         failure_kind=record.failure_kind,
         failure=record.failure,
+        **_listing(instrument, record.dt),
         unmeasured_checks=tuple(measured.unmeasured),
         unmeasured_errors=tuple(measured.unmeasured.values()),
         **measured.columns | {"code_version": record.code_version},

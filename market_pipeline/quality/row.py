@@ -32,11 +32,13 @@ from market_pipeline.quality.figures.raw import (
     DeliveryFigures,
     DomainFigures,
     IdentityFigures,
+    ListingFigures,
     OutsideDayFigures,
     RawOrderFigures,
     SchemaFigures,
     SeenStepFigures,
 )
+from market_pipeline.quality.intervals import SECONDS_PER_DAY
 from market_pipeline.warehouse.records import Columns, Identity, figure, table_column
 from market_pipeline.warehouse.tables import Table
 
@@ -72,6 +74,7 @@ class _Verdict(Columns):
 class ReportRow(
     Identity,
     _Verdict,
+    ListingFigures,
     RebuildFigures,
     CoverFigures,
     ValidTimeFigures,
@@ -100,6 +103,11 @@ class ReportRow(
 
     None is SQL's null. Every figure is None for a day that was not rebuilt.
     """
+
+    @property
+    def expected(self) -> float:
+        """The seconds expected of the day: all of it in a row of a version that did not know."""
+        return SECONDS_PER_DAY if self.expected_seconds is None else self.expected_seconds
 
 
 VALIDATION_REPORT = Table(

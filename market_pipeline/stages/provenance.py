@@ -244,6 +244,8 @@ def validation_options(instrument: Instrument) -> dict[str, JsonValue]:
         "policies": instrument.policies.model_dump(mode="json"),
         "gap_rule": instrument.gap_rule.model_dump(mode="json"),
         "thresholds": instrument.thresholds.model_dump(mode="json"),
+        "listed": str(instrument.listed),
+        "delisted": str(instrument.delisted),
     }
 
 

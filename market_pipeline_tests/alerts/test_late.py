@@ -105,3 +105,17 @@ def test_text(tmp_path, publish):
         second.check,
         second.at_ns,
     )
+
+
+def test_listing(tmp_path):
+    """A day on which an instrument is not listed is never late; one that it is in part is."""
+    settings = load_settings(data_dir=tmp_path / "data", start_date=DAY)
+    drawn_catalogue(settings.data_dir)
+    btc, eth = INSTRUMENTS
+    gone = btc.model_copy(update={"delisted": datetime(2024, 8, 9, 1, tzinfo=UTC)})
+    new = eth.model_copy(update={"listed": datetime(2024, 8, 10, tzinfo=UTC)})
+    late = late_days(settings, [gone, new], at(4, date(2024, 8, 10)))
+
+    assert [(gone.id, 8), (gone.id, 9), (new.id, 10)] == [
+        (each.instrument, each.day.day) for each in late
+    ]

@@ -22,6 +22,7 @@ from market_pipeline_tests.defs.workspace import (
     Finished,
     Workspace,
     days_arguments,
+    entry,
     raw_file,
 )
 from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY, instrument
@@ -223,6 +224,19 @@ class TestDryRun:
         assert [["NOT_SEEDED"], []] == [
             [repair["cause"] for repair in each["repairs"]] for each in told
         ]
+
+    def test_who_is_not_listed(self, workspace: Workspace, tmp_path: Path):
+        """A day goes without it, and says so; with nobody else it is refused."""
+        fresh = copied(workspace, tmp_path / "fresh")
+        gone = {**entry(instrument("GOOD-USD")), "delisted": f"{DAY}"}
+        fresh.configure(gone, instrument("NONE-USD"))
+        left = fresh.run_days(DAY, DAY, "--dry-run")
+        nobody = fresh.run_days(DAY, DAY, "--dry-run", "--instrument", GOOD)
+
+        assert (1, 1) == (left.exit_code, left.output.count(f"{DAY} SIMULATED:"))
+        assert f"{GOOD} is left out where it is not listed: {DAY} (1)" in left.errors
+        assert (2, "") == (nobody.exit_code, nobody.output)
+        assert "none of the instruments is listed" in nobody.errors
 
     def test_1_a_file_would_be_set_aside(self, workspace: Workspace, tmp_path: Path):
         """A damaged file is named on a line of its own, and left where it is."""

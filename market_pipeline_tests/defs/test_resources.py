@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import dagster as dg
 import pytest
 
 from market_pipeline_tests.defs.conftest import START
@@ -32,3 +34,30 @@ def test_force(force: bool, tags: dict[str, str], looked: bool):
     recorded = Pipeline(force=force).recorded(context(**tags), BOOKS)
 
     assert looked == (recorded is not None)
+
+
+@pytest.mark.parametrize(
+    ("tags", "asked"),
+    [
+        ({"dagster/partition": "2024-07-01"}, ["BINANCE:BTC-USDT"]),
+        ({"dagster/partition": "2024-06-30"}, ["BINANCE:BTC-USDT", "BINANCE:ETH-USDT"]),
+        ({}, ["BINANCE:BTC-USDT", "BINANCE:ETH-USDT"]),
+    ],
+    ids=["a day after it", "its last day", "no day"],
+)
+def test_who_is_not_listed(folder: Path, tags: dict[str, str], asked: list[str]):
+    """A run of a day is about the instruments that are listed on it."""
+    from market_pipeline.defs.resources import Pipeline
+
+    file = folder / "instruments.yaml"
+    file.write_text(file.read_text() + "  delisted: 2024-07-01\n")
+
+    @dg.op(required_resource_keys={"pipeline"})
+    def selected(context) -> list[str]:
+        return [each.id for each in context.resources.pipeline.selected]
+
+    @dg.job(resource_defs={"pipeline": Pipeline()})
+    def asking() -> None:
+        selected()
+
+    assert asked == asking.execute_in_process(tags=tags).output_for_node("selected")

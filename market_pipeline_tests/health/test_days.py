@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
@@ -99,3 +99,30 @@ def test_days_that_a_run_may_bring():
 
     assert [DAY, later] == days_to_run(days, {LAST.isoformat(): 2, later.isoformat(): 2})
     assert [DAY] == days_to_run(days, {later.isoformat(): 3})
+
+
+def test_listing(settings):
+    """Of what is not listed nothing is expected, and of a part of a day only that much."""
+    btc, eth, *_ = INSTRUMENTS
+    noon = datetime.combine(LAST, time(12), UTC)
+    instruments = [
+        btc.model_copy(update={"delisted": noon}),
+        eth.model_copy(update={"listed": datetime.combine(LAST, time(), UTC)}),
+    ]
+    expected = expected_days(settings, instruments, NOW_S, 7)
+
+    assert [(btc.id, DAY, 86_400.0), (btc.id, LAST, 43_200.0), (eth.id, LAST, 86_400.0)] == [
+        (each.instrument, each.day, each.expected_seconds) for each in expected
+    ]
+
+
+def test_coverage_of_parts_of_a_day():
+    """It is over the seconds expected; more than those is none, and the worst is by its share."""
+    days = [
+        replace(an_expected("available", LAST, "A:B", 86_400.0), expected_seconds=43_200.0),
+        an_expected("available", LAST, "A:C", 64_800.0),
+    ]
+    ((status, text, _),) = check_coverage(days)
+
+    assert "warn" == status
+    assert text.startswith(f"83.33% of {LAST} is valid, over 2 instruments, the least of A:C")

@@ -34,6 +34,7 @@ def coverage() -> pl.DataFrame:
                 "dt": day,
                 "condition": condition,
                 "valid_share": share,
+                "expected_seconds": 86_400.0,
             }
             for (name, day), (condition, share) in VERDICTS.items()
         ]
@@ -93,6 +94,7 @@ def test_one_missing_day_among_many(coverage):
             "dt": START + timedelta(days=day),
             "condition": "missing" if (number, day) == (47, 31) else "available",
             "valid_share": None if (number, day) == (47, 31) else 0.9999,
+            "expected_seconds": 86_400.0,
         }
         for number in range(100)
         for day in range(60)
@@ -163,3 +165,15 @@ def test_days_are_named(coverage, start, end, expected):
     numbers = {str(day) for day in range(1, 32)}
 
     assert set(expected) == {text for text in seen if text in numbers or text[-4:].isdigit()}
+
+
+def test_not_listed(coverage):
+    """A day of which nothing is expected is white, and the legend says so where there is one."""
+    day = {"exchange": "SIMULATED", "symbol": "A$1$-USD", "dt": START, "expected_seconds": 0.0}
+    with_one = pl.concat([coverage, pl.DataFrame([day])], how="diagonal")
+    svg = coverage_plot(with_one, START, END)
+    left, top = stretches(paths(svg, fill="#ececec")[0].removesuffix("z"))[0][0]
+
+    assert {(left, top + CELL[1])} == cells(svg)["#fff"]
+    assert "white: not listed" in texts(svg)
+    assert "white: not listed" not in texts(coverage_plot(coverage, START, END))

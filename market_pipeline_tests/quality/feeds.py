@@ -40,6 +40,7 @@ def gaps_of(
     sequence=None,
     rule=RULE,
     snapshots=None,
+    listed_ns=None,
 ):
     """Finds gaps; origin times are the receipt times unless given."""
     trades = times() if trades is None else trades
@@ -52,6 +53,7 @@ def gaps_of(
         day=DAY,
         rule=rule,
         snapshots=snapshots,
+        listed_ns=listed_ns,
     )
 
 

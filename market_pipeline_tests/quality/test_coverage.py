@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.quality.coverage import read_coverage, with_rows
+from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.tables import refresh_catalogue
 from market_pipeline.warehouse.catalogue import connect
 from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.catalogues import drawn_catalogue
 from market_pipeline_tests.conftest import REPOSITORY
-from market_pipeline_tests.quality.factory import DAY, a_failed_row, a_row
+from market_pipeline_tests.quality.factory import DAY, DAY_START_NS, a_failed_row, a_row
 
 LATER = DAY + timedelta(days=3)
 ROWS = (
@@ -71,14 +72,14 @@ class TestView:
             read = read_coverage(connection).rows()
 
         btc, eth = ("BINANCE_FUTURES", "BTC-USDT-PERP"), ("BINANCE_FUTURES", "ETH-USDT-PERP")
-        nothing = (None,) * 8
+        nothing = (None, 86_400.0, *(None,) * 7)
         between = [DAY + timedelta(days=number) for number in (1, 2)]
         expected = [
-            (*btc, DAY, "available", 0.5, 0.25, 1.0, 0.0, 0.0, 0, None),
+            (*btc, DAY, "available", 86_400.0, 0.5, 0.25, 1.0, 0.0, 0.0, 0, None),
             *((*btc, day, *nothing) for day in between),
-            (*btc, LATER, "degraded", 1.0, 1.0, 1.0, 5.0, 0.0, 2, "one"),
+            (*btc, LATER, "degraded", 86_400.0, 1.0, 1.0, 1.0, 5.0, 0.0, 2, "one"),
             *((*eth, day, *nothing) for day in (DAY, *between)),
-            (*eth, LATER, "missing", None, None, None, None, None, 1, "no file"),
+            (*eth, LATER, "missing", 86_400.0, None, None, None, None, None, 1, "no file"),
         ]
         assert (expected, expected) == (found, read)
 
@@ -87,6 +88,37 @@ class TestView:
         drawn_catalogue(tmp_path)
         with connect(tmp_path) as connection:
             assert [] == connection.execute("SELECT * FROM quality.coverage").fetchall()
+
+    def test_listing(self):
+        """Nothing is expected of days before and after it, and of the first and last only a part.
+
+        A share is that of the part; the newest row says what holds of days without one.
+        """
+        first_ns = DAY_START_NS + (86_400 + 21_600) * NS_PER_SECOND
+        last_ns = DAY_START_NS + (3 * 86_400 + 43_200) * NS_PER_SECOND
+        rows = [
+            a_row(symbol="ALL", dt=DAY),
+            a_row(symbol="ALL", dt=DAY + timedelta(days=5)),
+            a_row(symbol="PART", dt=DAY + timedelta(days=1), listed_ns=first_ns),
+            a_row(
+                symbol="PART",
+                dt=DAY + timedelta(days=3),
+                listed_ns=first_ns,
+                delisted_ns=last_ns,
+                expected_seconds=43_200.0,
+                valid_seconds=21_600.0,
+            ),
+        ]
+        found = coverage_of(rows).filter(symbol="PART").select("expected_seconds", "valid_share")
+
+        assert [
+            (0.0, None),
+            (86_400.0, 1.0),
+            (86_400.0, None),
+            (43_200.0, 0.5),
+            (0.0, None),
+            (0.0, None),
+        ] == found.rows()
 
     def test_columns_are_documented(self, tmp_path: Path):
         """docs/sql.md lists the view's columns with their types, in order."""

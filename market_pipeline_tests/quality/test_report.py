@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ from market_pipeline_tests.quality.factory import (
     DAY_START_NS,
     INSTRUMENT,
     LONG_AFTER_NS,
+    NOON_NS,
     THRESHOLDS,
     a_record,
 )
@@ -66,7 +67,7 @@ def a_clean_day():
     }
 
 
-def validated(arrays, *others, flags=None, spans=None):
+def validated(arrays, *others, flags=None, spans=None, instrument=INSTRUMENT):
     """The validated row of the arrays, and the places where the day is wrong."""
     receipt = arrays["ts_receipt_ns"]
     if flags is None:
@@ -75,7 +76,7 @@ def validated(arrays, *others, flags=None, spans=None):
         spans = spans_of(receipt, flags)
     names = ("ts_origin_ns", "ts_receipt_ns", "sequence_number")
     book = BookDay(
-        instrument=INSTRUMENT,
+        instrument=instrument,
         day=DAY,
         read_messages=lambda: Messages(*(arrays[name] for name in names), flags),
         read_spans=lambda: spans or book_spans(),
@@ -83,7 +84,7 @@ def validated(arrays, *others, flags=None, spans=None):
         trade_receipt_ns=arrays["trade_receipt_ns"],
     )
     all_of_it = merged([REBUILT, *others, measure_book(book)])
-    return report_row(INSTRUMENT, DAY, all_of_it, as_of_ns=LONG_AFTER_NS), all_of_it.findings
+    return report_row(instrument, DAY, all_of_it, as_of_ns=LONG_AFTER_NS), all_of_it.findings
 
 
 def row_of(arrays, *others, **more):
@@ -323,3 +324,45 @@ def test_a_real_day_is_degraded_for_its_head_and_early_on_every_row():
     assert (row.last_message_ns - row.first_message_ns) / NS_PER_SECOND == row.valid_seconds
     assert THRESHOLDS == INSTRUMENT.thresholds
     assert day_bounds_ns(DAY)[0] == DAY_START_NS
+
+
+class TestListing:
+    HALF = INSTRUMENT.model_copy(update={"listed": datetime(2024, 8, 8, 12, tzinfo=UTC)})
+
+    def test_the_day_it_is_listed(self):
+        """A half day is all there is of a day on which it is listed at noon, and half otherwise."""
+        arrays = a_clean_day()
+        late = {
+            name: each[-86_400:] if len(each) == 172_800 else each[each >= NOON_NS]
+            for name, each in arrays.items()
+        }
+        half, whole = row_of(late, instrument=self.HALF), row_of(late)
+
+        assert (43_200.0, NOON_NS, None) == (
+            half.expected_seconds,
+            half.listed_ns,
+            half.delisted_ns,
+        )
+        assert half.expected_seconds == pytest.approx(half.observed_seconds + half.missing_seconds)
+        assert half.valid_seconds == pytest.approx(43_200, abs=1)
+        assert ("available", "degraded") == (half.condition, whole.condition)
+        assert (86_400.0, None) == (whole.expected_seconds, whole.listed_ns)
+
+    def test_messages_before_it_is_listed(self):
+        """They cover nothing that is expected: coverage is never above one."""
+        row = row_of(a_clean_day(), instrument=self.HALF)
+
+        assert (43_200.0, "available") == (row.expected_seconds, row.condition)
+        assert row.expected_seconds - 1 < row.valid_seconds <= row.expected_seconds
+
+    def test_no_book(self):
+        """What was expected is known of a day without data, too."""
+        row = report_failure(
+            a_record(outcome="no_data", failure="No file."),
+            self.HALF,
+            measured=Measured(),
+            as_of_ns=LONG_AFTER_NS,
+            vendor_lag_seconds=0,
+        )
+
+        assert (43_200.0, "missing") == (row.expected_seconds, row.condition)

@@ -217,6 +217,13 @@ class TestKeys:
 
         assert {"books", "report", "metrics"} == differing(keys(settings), keys(settings, changed))
 
+    @pytest.mark.parametrize("name", ["listed", "delisted"])
+    def test_listing(self, settings: Settings, name: str):
+        """When it is listed decides what is said of a day, and not its book."""
+        changed = Instrument.model_validate(BTC.model_dump() | {name: "2024-08-08"})
+
+        assert {"report", "metrics"} == differing(keys(settings), keys(settings, changed))
+
     @pytest.mark.parametrize(
         ("part", "name"),
         [

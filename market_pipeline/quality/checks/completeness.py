@@ -37,9 +37,7 @@ def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
     hole, holes = measured(row.longest_quiet_seconds), measured(row.quiet_seconds)
     tolerance = thresholds.edge_tolerance_seconds
     missing = sum(edge for edge in (head, tail) if edge > tolerance) + holes
-    severity: Severity = (
-        "ERROR" if missing > thresholds.gap_error_share * SECONDS_PER_DAY else "WARN"
-    )
+    severity: Severity = "ERROR" if missing > thresholds.gap_error_share * row.expected else "WARN"
     faults = []
     if row.first_message_ns is None:
         faults.append(Fault(severity, head, tolerance, "no message lies inside the UTC day"))
@@ -85,15 +83,16 @@ def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
 def _uncovered(row: ReportRow, thresholds: Thresholds) -> list[Fault]:
     """One fault if too much of the day is missing, whatever took it: ends, holes, or gaps."""
     observed = measured(row.observed_seconds)
-    expected = thresholds.coverage_warn_share * SECONDS_PER_DAY
+    expected = thresholds.coverage_warn_share * row.expected
     if observed >= expected:
         return []
-    missing = SECONDS_PER_DAY - observed
-    is_grave = missing > thresholds.gap_error_share * SECONDS_PER_DAY
-    covered = f"{seconds_text(observed)} of the day ({share_text(observed / SECONDS_PER_DAY)})"
+    missing = row.expected - observed
+    is_grave = missing > thresholds.gap_error_share * row.expected
+    whole = "the day" if row.expected == SECONDS_PER_DAY else "the time listed"
+    covered = f"{seconds_text(observed)} of {whole} ({share_text(observed / row.expected)})"
     text = f"messages cover {covered}, at least {seconds_text(expected)} are expected"
     severity: Severity = "ERROR" if is_grave else "WARN"
-    return [Fault(severity, missing, SECONDS_PER_DAY - expected, text)]
+    return [Fault(severity, missing, row.expected - expected, text)]
 
 
 def _no_book(row: ReportRow) -> CheckOutcome:

@@ -11,7 +11,6 @@ from market_pipeline.quality.checks.base import (
     in_force,
     outcome,
 )
-from market_pipeline.quality.intervals import SECONDS_PER_DAY
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.quality.words import measured, number_of, seconds_text, time_text
 
@@ -33,7 +32,7 @@ def check_gap(row: ReportRow, thresholds: Thresholds) -> CheckOutcome | None:
         return None
     seconds, proven = measured(row.gap_seconds), measured(row.proven_gap_count)
     warn_seconds = thresholds.gap_warn_seconds
-    error_seconds = thresholds.gap_error_share * SECONDS_PER_DAY
+    error_seconds = thresholds.gap_error_share * row.expected
     faults = []
     if seconds > warn_seconds:
         text = (

@@ -62,8 +62,10 @@ class CoverFigures(Columns):
 class ValidTimeFigures(Columns):
     """How much of a day's observed time the book was valid, and why not."""
 
-    observed_seconds: float | None = figure("First to last message, without gaps and holes.")
-    missing_seconds: float | None = figure("Seconds of the UTC day that were not observed.")
+    observed_seconds: float | None = figure(
+        "First to last message while listed, without gaps and holes."
+    )
+    missing_seconds: float | None = figure("Expected seconds that were not observed.")
     valid_seconds: float | None = figure("Observed seconds in which the book was valid.")
     verified_seconds: float | None = figure(
         "Valid seconds between two pieces of evidence that agree."

@@ -13,11 +13,23 @@ __all__ = [
     "DeliveryFigures",
     "DomainFigures",
     "IdentityFigures",
+    "ListingFigures",
     "OutsideDayFigures",
     "RawOrderFigures",
     "SchemaFigures",
     "SeenStepFigures",
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListingFigures(Columns):
+    """From when until when data of the instrument is expected, as the instruments file says."""
+
+    expected_seconds: float | None = figure(
+        "Seconds of the UTC day in which the instrument is listed."
+    )
+    listed_ns: int | None = figure("When it began to trade, ns UTC; null: not stated.")
+    delisted_ns: int | None = figure("When it ceased to trade, ns UTC; null: not stated.")
 
 
 @dataclass(frozen=True, kw_only=True)

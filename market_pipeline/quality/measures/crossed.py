@@ -26,7 +26,6 @@ from market_pipeline.quality.intervals import (
     NO_SPANS,
     NS_PER_HOUR,
     NS_PER_SECOND,
-    SECONDS_PER_DAY,
     IntArray,
     overlap_ns,
     union,
@@ -136,12 +135,12 @@ def touch_report(spans: BookSpans, observed: Observed, *, day_start_ns: int) -> 
     return TouchReport(figures, observed.within(crossed), lengths)
 
 
-def valid_time(spans: BookSpans, observed: Observed) -> ValidTimeFigures:
+def valid_time(spans: BookSpans, observed: Observed, *, expected_ns: int) -> ValidTimeFigures:
     """Splits a day's time into missing, invalid, and valid, verified or not.
 
     Observed time is valid, invalid, or only crossed: crossed time has a check of its own. Valid
-    time is verified or unverified. What of the day was not observed is missing. The seconds of the
-    causes may overlap.
+    time is verified or unverified. What was expected, `expected_ns` of the day, and not observed is
+    missing. The seconds of the causes may overlap.
     """
 
     def of(*flags: BookFlag, further: IntArray = NO_SPANS) -> IntArray:
@@ -169,7 +168,7 @@ def valid_time(spans: BookSpans, observed: Observed) -> ValidTimeFigures:
 
     return ValidTimeFigures(
         observed_seconds=observed_ns / NS_PER_SECOND,
-        missing_seconds=(SECONDS_PER_DAY * NS_PER_SECOND - observed_ns) / NS_PER_SECOND,
+        missing_seconds=(expected_ns - observed_ns) / NS_PER_SECOND,
         valid_seconds=valid_ns / NS_PER_SECOND,
         verified_seconds=(valid_ns - unverified_ns) / NS_PER_SECOND,
         unverified_seconds=unverified_ns / NS_PER_SECOND,

@@ -46,21 +46,18 @@ from market_pipeline.quality.intervals import (
     NO_SPANS,
     NS_PER_HOUR,
     NS_PER_SECOND,
-    SECONDS_PER_DAY,
-    BoolArray,
     FloatArray,
     IntArray,
     day_bounds_ns,
     union_of_disjoint,
 )
+from market_pipeline.quality.measures._classified import classify
 from market_pipeline.quality.measures.silences import (
     Rhythm,
-    Silences,
     clocks_agree,
     rhythm_of,
     silences_of,
     trades_inside,
-    usual_around_ns,
 )
 from market_pipeline.quality.measures.snapshots_inside import SnapshotTouches, snapshot_changes
 from market_pipeline.quality.measures.stray_times import in_order, limited
@@ -91,7 +88,8 @@ class GapReport:
         silence_ns: A time between messages up to this is no silence.
         first_message, last_message: Index of the first message inside the UTC day, and of the
             latest inside it; None without one.
-        first_ns, last_ns: Their times; the start of the day without one.
+        first_ns, last_ns: Their times, no farther out than messages are expected; where that begins
+            without one.
     """
 
     figures: GapFigures
@@ -125,6 +123,7 @@ def find_gaps(
     day: date,
     rule: GapRule,
     snapshots: _Opener | None = None,
+    listed_ns: tuple[int, int] | None = None,
 ) -> GapReport:
     """Finds the suspected gaps of one instrument's day.
 
@@ -143,6 +142,8 @@ def find_gaps(
         rule: The bounds.
         snapshots: Opens the day's snapshots; called only if there is a silence without a trade.
             None if there are none, or if they are the messages.
+        listed_ns: From when until when of the day messages are expected; all of it by default. What
+            is missing before and after that is none, though messages there count.
 
     Raises:
         ValueError: If there is no message: a day without one is missing, not a gap.
@@ -152,6 +153,8 @@ def find_gaps(
     messages = _messages_of_day(
         limited(ts_receipt_ns), limited(ts_origin_ns), sequence_number, day_bounds_ns(day)
     )
+    if listed_ns is not None:
+        messages = messages._replace(listed_ns=listed_ns)
     if not len(messages.ts_receipt_ns):
         report = _all_head(messages, rule)
     elif clocks_agree(messages.ts_receipt_ns, messages.ts_origin_ns):
@@ -176,7 +179,8 @@ class _Messages(NamedTuple):
     Attributes:
         ts_receipt_ns, ts_origin_ns, sequence_number: int64, shape (messages,).
         places: Their indices among all messages; None if they are all of them.
-        start_ns, end_ns: The bounds of the day.
+        start_ns: The start of the day.
+        listed_ns: From when until when of it messages are expected.
     """
 
     ts_receipt_ns: IntArray
@@ -184,7 +188,7 @@ class _Messages(NamedTuple):
     sequence_number: IntArray
     places: IntArray | None
     start_ns: int
-    end_ns: int
+    listed_ns: tuple[int, int]
 
     def place(self, index: IntArray) -> IntArray:
         """The indices of some of them among all messages."""
@@ -201,7 +205,7 @@ def _messages_of_day(
     if places is not None:
         ts_receipt_ns, ts_origin_ns = ts_receipt_ns[places], ts_origin_ns[places]
         sequence_number = sequence_number[places]
-    return _Messages(ts_receipt_ns, ts_origin_ns, sequence_number, places, *bounds_ns)
+    return _Messages(ts_receipt_ns, ts_origin_ns, sequence_number, places, bounds_ns[0], bounds_ns)
 
 
 def _report(
@@ -222,22 +226,24 @@ def _report(
         opened = snapshots() if snapshots else ()
         return snapshot_changes(silences, messages.sequence_number, opened, margin_ns=margin_ns)
 
-    classified = _classified(silences, trades, changes_inside, ts_receipt_ns, rhythm, rule)
+    classified = classify(
+        silences, trades, changes_inside, ts_receipt_ns, rhythm, rule, messages.listed_ns
+    )
     is_gap, is_quiet = classified.is_gap, classified.is_quiet
-    spans = np.column_stack((silences.receipt_spans, trades))[is_gap]
-    changes, quiet_spans = classified.changes[is_gap], silences.receipt_spans[is_quiet]
+    spans = np.column_stack((classified.spans, trades))[is_gap]
+    changes, quiet_spans = classified.changes[is_gap], classified.spans[is_quiet]
     last = int(ts_receipt_ns.argmax())
-    first_ns, last_ns = int(ts_receipt_ns[0]), int(ts_receipt_ns[last])
+    first_ns, last_ns = np.clip(ts_receipt_ns[[0, last]], *messages.listed_ns).tolist()
     after = messages.place(silences.messages_after)
     first_message, last_message = messages.place(np.array([0, last])).tolist()
     return GapReport(
         figures=_gap_figures(spans, changes, rhythm, messages.start_ns),
         cover=replace(
             _cover_figures(quiet_spans),
-            first_message_ns=first_ns,
-            last_message_ns=last_ns,
-            head_gap_seconds=(first_ns - messages.start_ns) / NS_PER_SECOND,
-            tail_gap_seconds=(messages.end_ns - last_ns) / NS_PER_SECOND,
+            first_message_ns=int(ts_receipt_ns[0]),
+            last_message_ns=int(ts_receipt_ns[last]),
+            head_gap_seconds=(first_ns - messages.listed_ns[0]) / NS_PER_SECOND,
+            tail_gap_seconds=(messages.listed_ns[1] - last_ns) / NS_PER_SECOND,
         ),
         spans=spans,
         changes=changes,
@@ -279,7 +285,7 @@ def _gap_figures(spans: IntArray, changes: IntArray, rhythm: Rhythm, start_ns: i
 
 
 def _cover_figures(quiet_spans: IntArray) -> CoverFigures:
-    """The figures of the quiet holes of a day that is all head."""
+    """The figures of the quiet holes of a day without a head and a tail."""
     starts_ns, ends_ns = (tuple(column) for column in quiet_spans.T.tolist())
     longest_ns, longest_seconds = _longest(quiet_spans)
     return CoverFigures(
@@ -289,60 +295,20 @@ def _cover_figures(quiet_spans: IntArray) -> CoverFigures:
         longest_quiet_ns=longest_ns,
         quiet_starts_ns=starts_ns,
         quiet_ends_ns=ends_ns,
-        head_gap_seconds=float(SECONDS_PER_DAY),
+        head_gap_seconds=0.0,
         tail_gap_seconds=0.0,
     )
 
 
-class _Classified(NamedTuple):
-    """What the silences of a day are; shape (k,) each.
-
-    Attributes:
-        is_silence: Longer than a silence by both clocks.
-        is_gap: Trades or snapshots show a loss, or the length alone does.
-        is_quiet: No gap, but a long silence.
-        changes: Snapshots inside that show a change of the book; 0 where trades show the gap.
-        bounds_ns: How long each could have been without being an outage, float64.
-    """
-
-    is_silence: BoolArray
-    is_gap: BoolArray
-    is_quiet: BoolArray
-    changes: IntArray
-    bounds_ns: FloatArray
-
-
-def _classified(
-    silences: Silences,
-    trades: IntArray,
-    changes_inside: Callable[[], IntArray],
-    ts_receipt_ns: IntArray,
-    rhythm: Rhythm,
-    rule: GapRule,
-) -> _Classified:
-    """Which silences are gaps, by the trades and changes inside and by their length."""
-    is_silence = silences.certain_ns > rhythm.silence_ns
-    is_gap = is_silence & (trades > 0)
-    changes = np.zeros_like(trades)
-    if (is_silence & ~is_gap).any():
-        changes = np.where(is_gap, 0, changes_inside())
-        is_gap |= is_silence & (changes > 0)
-    around_ns = usual_around_ns(silences, ~is_gap, ts_receipt_ns)
-    bounds_ns = np.array([rhythm.outage_ns(each) for each in around_ns.tolist()], np.float64)
-    is_gap |= silences.certain_ns > bounds_ns
-    hole_ns = max(round(rule.quiet_floor_seconds * NS_PER_SECOND), rhythm.silence_ns)
-    is_quiet = ~is_gap & (silences.lengths_ns > hole_ns)
-    is_quiet &= silences.lengths_ns > rule.silence_factor * around_ns
-    return _Classified(is_silence, is_gap, is_quiet, changes, bounds_ns)
-
-
 def _all_head(messages: _Messages, rule: GapRule) -> GapReport:
     """What is missing of a day that no message lies in."""
-    none, start_ns = np.empty(0, dtype=np.int64), messages.start_ns
+    none, (start_ns, end_ns) = np.empty(0, dtype=np.int64), messages.listed_ns
     spans, rhythm = none.reshape(0, 3), rhythm_of(none, rule)
     return GapReport(
-        figures=_gap_figures(spans, none, rhythm, start_ns),
-        cover=_cover_figures(NO_SPANS),
+        figures=_gap_figures(spans, none, rhythm, messages.start_ns),
+        cover=replace(
+            _cover_figures(NO_SPANS), head_gap_seconds=(end_ns - start_ns) / NS_PER_SECOND
+        ),
         spans=spans,
         changes=none,
         outage_bounds_ns=none.astype(np.float64),
@@ -363,7 +329,12 @@ def _by_receipt(snapshots: _Opener) -> _Opener:
     return lambda: (replace(each, ts_origin_ns=each.ts_receipt_ns) for each in snapshots())
 
 
-def proven_gaps(evidence: GapEvidence, gap_spans: IntArray, suspected: IntArray) -> IntArray:
+def proven_gaps(
+    evidence: GapEvidence,
+    gap_spans: IntArray,
+    suspected: IntArray,
+    listed_ns: tuple[int, int],
+) -> IntArray:
     """The gaps that ids prove: where a book is in doubt without a silence that explains it.
 
     Args:
@@ -371,13 +342,16 @@ def proven_gaps(evidence: GapEvidence, gap_spans: IntArray, suspected: IntArray)
         gap_spans: int64, shape (k, 2): the intervals of cause GAP in `books.intervals`. Each begins
             with the last message before the lost ones.
         suspected: int64, shape (m, 2): the silences, see `GapReport.not_observed`.
+        listed_ns: From when until when messages are expected.
 
     Returns:
         int64, shape (proven, 2).
     """
     if not evidence.ids_prove:
         return NO_SPANS
-    return gap_spans[~np.isin(gap_spans[:, 0], suspected[:, 0])]
+    begins_ns = gap_spans[:, 0]
+    concern = (begins_ns >= listed_ns[0]) & (begins_ns < listed_ns[1])
+    return gap_spans[concern & ~np.isin(begins_ns, suspected[:, 0])]
 
 
 def _total_seconds(spans: IntArray) -> float:

@@ -52,13 +52,17 @@ class FetchedDay:
 
 
 def to_fetch(tables: Sequence[TableInventory], instruments: Sequence[Instrument]) -> list[TableDay]:
-    """The days that the store has, or that were fetched from it, the earliest first."""
+    """The days that the store has, or that were fetched from it, the earliest first.
+
+    Those on which an instrument is not listed are left out.
+    """
     by_id = {each.id: each for each in instruments}
     by_name = {raw.name: raw for raw in (*RAW_TABLES, *OPTIONAL_TABLES)}
     found = [
         TableDay(by_id[table.instrument], by_name[table.raw_table], day)
         for table in tables
         for day in table.days
+        if by_id[table.instrument].is_listed_on(day)
     ]
     return sorted(found, key=lambda each: each.day)
 

@@ -59,13 +59,16 @@ class TableInventory:
         raw_table: Name of the raw table, e.g. book_delta_v2.
         days: The days that have an object, at the store or only locally, in order.
         missing: The days of the range without any: the range asked for, or from the first to the
-            last day that any table of the instrument has. Of an optional table nothing is missing.
+            last day that any table of the instrument has. Of an optional table nothing is missing,
+            and of no table a day on which the instrument is not listed.
+        not_listed: The days that have an object though the instrument is not listed on them.
     """
 
     instrument: str
     raw_table: str
     days: Mapping[date, DayObjects]
     missing: Sequence[date]
+    not_listed: Sequence[date] = ()
 
     @property
     def objects(self) -> int:
@@ -107,6 +110,7 @@ class TableInventory:
             "local_bytes": self.local_bytes,
             "days": [{"day": day.isoformat()} | asdict(found) for day, found in self.days.items()],
             "missing": [day.isoformat() for day in self.missing],
+            "not_listed": [day.isoformat() for day in self.not_listed],
         }
 
 
@@ -155,7 +159,13 @@ def take_inventory(
         first, last = start or min(known, default=None), end or max(known, default=None)
         span = [] if first is None or last is None else list(_days_between(first, last))
         tables += [
-            TableInventory(instrument.id, raw.name, days, [day for day in span if day not in days])
+            TableInventory(
+                instrument.id,
+                raw.name,
+                days,
+                [day for day in span if day not in days and instrument.is_listed_on(day)],
+                [day for day in days if not instrument.is_listed_on(day)],
+            )
             for raw, days in zip(RAW_TABLES, own[: len(RAW_TABLES)], strict=True)
         ]
         tables += [

@@ -212,7 +212,8 @@ class LakeState(msgspec.Struct, tag_field="format", tag=_FORMAT):
 
         Args:
             lake: What to list.
-            streams: Those a whole day has, from `streams_of`; of others nothing is known any more.
+            streams: Those a whole day has, from `streams_of`, of instruments that are listed on it;
+                of others nothing is known any more.
             span: The days to list.
             pace: How much, and how often.
             now_s: Unix time.
@@ -224,7 +225,7 @@ class LakeState(msgspec.Struct, tag_field="format", tag=_FORMAT):
         """
         self._enter(streams, span)
         if not self.left:
-            self._begin((1 << len(streams)) - 1, span, pace, now_s)
+            self._begin(streams, span, pace, now_s)
         begin, listings, error = clock(), 0, None
         for number, stream in enumerate(streams):
             bit = 1 << number
@@ -246,18 +247,23 @@ class LakeState(msgspec.Struct, tag_field="format", tag=_FORMAT):
 
     def _enter(self, streams: Sequence[Stream], span: Span) -> None:
         """Forget days outside the span, and everything if the streams are others."""
-        own = _digest([stream.series.folder for stream in streams])
+        own = _digest(
+            [
+                [each.series.folder, str(each.instrument.listed), str(each.instrument.delisted)]
+                for each in streams
+            ]
+        )
         if own != self.streams:
             self.streams, self.days, self.todo, self.full_s = own, {}, "0", 0.0
             self.requested = {}
         self.days = {day: known for day, known in self.days.items() if day in span}
         self.requested = {day: mark for day, mark in self.requested.items() if day in span}
 
-    def _begin(self, every: int, span: Span, pace: Pace, now_s: float) -> None:
-        """Begin a scan if one is due; `every` has the bit of each stream."""
+    def _begin(self, streams: Sequence[Stream], span: Span, pace: Pace, now_s: float) -> None:
+        """Begin a scan if one is due."""
         rest_s = _REST * self.full_took_s if self.full_took_s >= _QUICK_SECONDS else 0.0
         if now_s - self.full_s >= max(pace.full_seconds, rest_s):
-            self.days, self.todo, self.open = {}, f"{every:x}", None
+            self.days, self.todo, self.open = {}, f"{(1 << len(streams)) - 1:x}", None
             self.full_s = self.scan_s = now_s
             self.full_took_s = 0.0
         elif now_s - self.scan_s >= pace.partial_seconds:
@@ -266,9 +272,9 @@ class LakeState(msgspec.Struct, tag_field="format", tag=_FORMAT):
                 for day in sorted({span.newest, *self.days})
                 if day in span and self._is_open(day, span, now_s)
             ]
-            todo = 0
+            todo, expected = 0, _expected(streams)
             for day in self.open:
-                todo |= every & ~self.days.get(day, _Day()).bits
+                todo |= expected(day) & ~self.days.get(day, _Day()).bits
             self.todo, self.scan_s = f"{todo:x}", now_s
 
     def _is_open(self, day: date, span: Span, now_s: float) -> bool:
@@ -284,6 +290,8 @@ class LakeState(msgspec.Struct, tag_field="format", tag=_FORMAT):
             if days is None or file.day in days:
                 listed.setdefault(file.day, []).append(file)
         for day, files in listed.items():
+            if not stream.instrument.is_listed_on(day):
+                continue
             known = self.days.setdefault(day, _Day())
             if known.bits & bit:
                 continue
@@ -311,9 +319,10 @@ class LakeState(msgspec.Struct, tag_field="format", tag=_FORMAT):
         way there are none, because it may be about to list more of a day.
         """
         found: list[ArrivedDay] = []
+        expected = _expected(streams)
         for day, known in sorted({} if self.left else self.days.items()):
             count = known.bits.bit_count()
-            whole = count == len(streams)
+            whole = known.bits == expected(day)
             enough = whole or (count > 0 and now_s >= span.due_s(day))
             wait_seconds = pace.settle_seconds if whole else pace.quiet_seconds
             if enough and now_s - known.newest_s >= wait_seconds and not self._is_noted(day, known):
@@ -350,6 +359,21 @@ class LakeState(msgspec.Struct, tag_field="format", tag=_FORMAT):
 
 
 _state = msgspec.json.Decoder(LakeState)
+
+
+def _expected(streams: Sequence[Stream]) -> Callable[[date], int]:
+    """What gives the bits of the streams whose instruments are listed on a day."""
+    every = (1 << len(streams)) - 1
+    not_always = [
+        (1 << number, each.instrument)
+        for number, each in enumerate(streams)
+        if each.instrument.listed or each.instrument.delisted
+    ]
+
+    def on(day: date) -> int:
+        return every & ~sum(bit for bit, each in not_always if not each.is_listed_on(day))
+
+    return on
 
 
 def _digest(value: object) -> str:

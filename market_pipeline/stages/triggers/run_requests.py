@@ -56,7 +56,9 @@ def registered(data_dir: Path, streams: Sequence[Stream], day: date) -> Register
         day: Which.
     """
     folders = {
-        (each.raw and each.raw.name, *each.series[1:]): each.series.folder for each in streams
+        (each.raw and each.raw.name, *each.series[1:]): each.series.folder
+        for each in streams
+        if each.instrument.is_listed_on(day)
     }
     with closing(open_catalogue(data_dir)) as connection:
         rows = connection.execute(

@@ -191,7 +191,17 @@ VALID_SHARE = _metric(
     "gauge",
     "1",
     "venue instrument",
-    "Share of the day validated last in which the book was valid; 0 without a book.",
+    "Share of the expected time of the day validated last in which the book was valid; 0 without a "
+    "book.",
+    stale_s=2 * 86_400.0,  # of an instrument that is listed, or configured, no more
+)
+EXPECTED_TIME = _metric(
+    "validation.expected_time",
+    "gauge",
+    "s",
+    "venue instrument",
+    "How much of the day validated last the instrument was listed.",
+    stale_s=2 * 86_400.0,
 )
 
 LATE_TRADES = _metric(

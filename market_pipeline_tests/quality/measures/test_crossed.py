@@ -44,9 +44,14 @@ def touch_of(*messages, not_observed=NO_SPANS):
     )
 
 
+def timed(spans, observed):
+    """The valid time of spans, of a whole day."""
+    return valid_time(spans, observed, expected_ns=86_400 * NS_PER_SECOND)
+
+
 def valid_of(receipt, flags, not_observed=NO_SPANS):
     """The valid time of messages."""
-    return valid_time(spans_of(receipt, flags), observed_of(receipt, not_observed))
+    return timed(spans_of(receipt, flags), observed_of(receipt, not_observed))
 
 
 class TestTouch:
@@ -213,14 +218,14 @@ class TestMismatches:
         clock = (0, 100)
         spans = book_spans((failed, 2, 5), (failed, 9, 43), (other, 50, 99))
 
-        assert 4e-9 == valid_time(spans, observed_of(clock, silent)).longest_reconvergence_seconds
+        assert 4e-9 == timed(spans, observed_of(clock, silent)).longest_reconvergence_seconds
         passed = book_spans((other, 50, 99))
-        assert valid_time(passed, observed_of(clock)).longest_reconvergence_seconds is None
+        assert timed(passed, observed_of(clock)).longest_reconvergence_seconds is None
 
     def test_a_mismatch_that_was_repaired_at_once_takes_its_time(self):
         """No row carries its flag, but the book between two messages was wrong."""
         spans = book_spans((position_of(BookFlag.SNAPSHOT_MISMATCH), 3, 5))
-        valid = valid_time(spans, observed_of((0, 10)))
+        valid = timed(spans, observed_of((0, 10)))
 
         assert (8e-9, 2e-9) == (valid.valid_seconds, valid.invalid_seconds)
         assert 2e-9 == valid.snapshot_mismatch_seconds
@@ -255,7 +260,7 @@ def test_agrees_with_a_loop_over_nanoseconds(spans, first, last, hole, unverifie
         *((position_of(flag), start, end) for flag, start, end in kept),
         *((UNVERIFIED, start, start + length) for start, length in sorted(unverified)),
     )
-    valid = valid_time(made, observed_of((first, last), holes))
+    valid = timed(made, observed_of((first, last), holes))
 
     def covered(*flags):
         return {ns for flag, start, end in kept if flag in flags for ns in range(start, end)}

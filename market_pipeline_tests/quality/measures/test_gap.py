@@ -295,10 +295,13 @@ class TestProof:
         silences = np.array([[2, 5], [30, 60]], dtype=np.int64)
 
         assert [[10, 20], [95, 99]] == proven_gaps(
-            GapEvidence(True, "Linked."), doubts, silences
+            GapEvidence(True, "Linked."), doubts, silences, (0, 100)
+        ).tolist()
+        assert [[10, 20]] == proven_gaps(
+            GapEvidence(True, "Linked."), doubts, silences, (10, 95)
         ).tolist()
         for evidence in GAP_EVIDENCE.values():
-            assert 0 == len(proven_gaps(evidence, doubts, silences))
+            assert 0 == len(proven_gaps(evidence, doubts, silences, (0, 100)))
 
 
 STEPS_MS = st.sampled_from([0, 100, 900, 1_500, 8_000, 70_000])

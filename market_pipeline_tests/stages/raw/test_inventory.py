@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from market_pipeline.errors import StoreError
 from market_pipeline.sources.crypto_lake import DELTAS, RAW_TABLES, SNAPSHOTS, TRADES
 from market_pipeline.sources.crypto_lake_contracts import FUNDING
 from market_pipeline.stages.raw.download import fetch_table
+from market_pipeline.stages.raw.download_days import to_fetch
 from market_pipeline.stages.raw.inventory import DayObjects, take_inventory
 from market_pipeline_tests.stages.raw.fake_store import FakeStore, store_error
 from market_pipeline_tests.stages.triggers.landing import YearInStore
@@ -84,6 +85,16 @@ class TestStore:
         ] == [(each.instrument, each.raw_table) for each in found]
         assert [[], DAYS[1:3]] == [list(found[0].days), list(found[0].missing)]
         assert [DAYS[1:3], []] == [list(found[3].days), list(found[3].missing)]
+
+    def test_listing(self, tmp_path):
+        """No day is missing on which it is not listed; one that is there all the same is named."""
+        store = FakeStore({key(day=day): b"a" for day in (DAYS[0], DAYS[2])})
+        late = BTC.model_copy(update={"listed": datetime.combine(DAYS[1], time(9), UTC)})
+        deltas, snapshots, _ = take_inventory(tmp_path, store, [late], DAYS[0], DAYS[3])
+
+        assert ([DAYS[1], DAYS[3]], [DAYS[0]]) == (deltas.missing, deltas.not_listed)
+        assert ([*DAYS[1:]], []) == (snapshots.missing, snapshots.not_listed)
+        assert [DAYS[2]] == [each.day for each in to_fetch([deltas, snapshots], [late])]
 
     def test_optional_tables(self, tmp_path):
         """One that has days comes behind the others, and of none is anything missing."""

@@ -5,7 +5,7 @@ import json
 import tracemalloc
 import zlib
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -199,6 +199,35 @@ class TestReadiness:
 
         assert [] == ticks.days()
         assert [DAY] == ticks.days()
+
+    def test_a_day_without_who_is_not_listed_is_whole(self, lake):
+        """It waits for no stream of an instrument that is not listed on it, and has none of it."""
+        new, *others = instruments_named(3)
+        new = new.model_copy(update={"listed": datetime(2024, 8, 9, 12, tzinfo=UTC)})
+        streams = streams_of([new, *others])
+        for stream in streams:
+            if stream.instrument != new:
+                lake.land(stream, DAY, LONG_AGO)
+                lake.land(stream, NEXT_DAY, self.BEFORE_DUE)
+        ticks = Ticks(lake, streams, pace=FOLDER_PACE)
+
+        (told,) = ticks.tick(now_s=self.BEFORE_DUE + 60)
+        assert (DAY, 6) == (told.day, told.files)
+        lake.land(streams_of([new])[0], DAY, self.BEFORE_DUE)
+        assert [] == ticks.days(now_s=self.BEFORE_DUE + 1_000)
+
+    def test_a_listing_that_changed(self, lake):
+        """The lake is looked through again, and a day told again without what is not listed."""
+        first, *others = instruments_named(3)
+        streams = streams_of([first, *others])
+        for stream in streams:
+            lake.land(stream, DAY, LONG_AGO)
+        ticks = Ticks(lake, streams, pace=FOLDER_PACE)
+        (told,) = ticks.tick()
+        gone = first.model_copy(update={"delisted": datetime(2024, 8, 8, tzinfo=UTC)})
+        (without,) = ticks.tick(streams=streams_of([gone, *others]))
+
+        assert (DAY, DAY, 9, 6) == (told.day, without.day, told.files, without.files)
 
     def test_one_day_does_not_keep_another(self, lake):
         """A day that is still landing keeps no other one from being told."""
