@@ -157,6 +157,9 @@ def _attached(catalogue: Path) -> duckdb.DuckDBPyConnection:
     connection.execute(f"SET temp_directory = {text(_spill_folder())}")
     # Published files never change, so their footers may be kept.
     connection.execute("SET parquet_metadata_cache = true")
+    # DuckDB takes the rows of an instrument in a list for one or two, and would find what is in
+    # force at each by comparing it with every other row: a minute for the bars of a day.
+    connection.execute("SET asof_loop_join_threshold = 0")
     try:
         # Attached, not opened: for a path that this process has open already DuckDB hands out the
         # database it knows, which after a refresh is the old one.

@@ -145,6 +145,17 @@ def test_agrees_with_polars(warehouse, seed):
     assert expected["rate"].to_list() == found["funding_rate"].to_list()
 
 
+@pytest.mark.parametrize("macro", ["trades_with_contract", "bars_with_contract"])
+def test_no_row_is_compared_with_all(warehouse, macro):
+    """What is in force is found by sorting, though DuckDB takes the rows for a few."""
+    for table in (BOOK_TRADES, BARS):
+        put(warehouse, table, ID, DAY, **{table.columns[3].name: [None]})
+    put_funding(warehouse, ID, DAY, [start_ns(DAY)], [1.0])
+    plan = asked(warehouse, f"EXPLAIN FROM {macro}('{ID}', '{DAY}')").item(0, 1)
+
+    assert (2, 0) == (plan.count("ASOF_JOIN"), plan.count("NESTED_LOOP_JOIN"))
+
+
 def test_parameters_are_those_of_the_loaders():
     """Whoever knows a loader knows the macro that has more columns."""
     parameters = {macro.name: macro.parameters for macro in MACROS}
