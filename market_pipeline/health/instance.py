@@ -1,7 +1,8 @@
 """What Dagster's instance says of itself: daemons, and the schedules and sensors that were ever on.
 
 It is asked in a process of its own: Dagster's libraries take a second to load, and whatever is
-wrong with them or the instance is to be a finding.
+wrong with them or the instance is to be a finding. That process imports this module for its types,
+so no library of data may be imported here.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import subprocess
 import sys
 
 import msgspec
-
-from market_pipeline.doctor.folders import dagster_home
 
 __all__ = ["Automation", "Instance", "dagster_instance"]
 
@@ -45,12 +44,12 @@ class Instance(msgspec.Struct):
     automations: list[Automation]
 
 
-def dagster_instance() -> Instance | str:
-    """The state of the instance of DAGSTER_HOME, or in words why there is none."""
+def dagster_instance(home: str) -> Instance | str:
+    """The state of the instance of a DAGSTER_HOME, or in words why there is none."""
     try:
         ended = subprocess.run(
             [sys.executable, "-m", _STATE_MODULE],
-            env=os.environ | {"DAGSTER_HOME": dagster_home()},
+            env=os.environ | {"DAGSTER_HOME": home},
             capture_output=True,
             text=True,
             timeout=_LONGEST_SECONDS,

@@ -54,8 +54,8 @@ def look(
     captures = capture.statuses(beats)
     findings += collect("capture", capture.check_captures, captures, settings.capture, now_ns)
     findings += collect("clock", capture.check_clock, captures)
-    if dagster_home():
-        instance = dagster_instance()
+    if home := dagster_home():
+        instance = dagster_instance(home)
         findings += collect("daemon", processes.check_daemon, instance, now_s)
         findings += collect("sensors", processes.check_automations, instance, settings, now_s)
     findings += collect("receivers", receivers.check_receivers, settings, now_s)
