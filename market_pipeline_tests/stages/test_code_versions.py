@@ -59,7 +59,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("versions")
     market = instrument()
     simulate(root / "lake", [market], DAY, NEXT_DAY, messages_per_day=2_000)
-    settings = load_settings(data_dir=root / "data", lake_uri=str(root / "lake"))
+    # By default the metrics and bars of every second, whose digest takes as long as all else.
+    widths = {"metrics_seconds": 60, "bar_seconds": (60, 3_600)}
+    settings = load_settings(data_dir=root / "data", lake_uri=str(root / "lake"), **widths)
     for day in (DAY, NEXT_DAY):
         asking = market.as_instrument().model_copy(update={"market_events": True})
         publish_day(settings, [asking], day)
