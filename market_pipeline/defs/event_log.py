@@ -20,6 +20,7 @@ from threading import local
 
 import sqlalchemy
 from dagster import DagsterEventType, EventLogEntry
+from dagster._core.execution.plan.inputs import StepInputData
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
 
@@ -38,6 +39,8 @@ _MILESTONES = {
     DagsterEventType.STEP_SUCCESS,
 }
 """Dagster logs them, as all that is no failure, for debugging only."""
+_GIVEN = {DagsterEventType.LOADED_INPUT, DagsterEventType.STEP_INPUT}
+"""That a step was given an input: two events for each, a third of all that a run has."""
 
 
 class _Held(local):
@@ -97,9 +100,14 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
         return self._transaction()
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Keeps an event, and what it tells of assets and checks, in one transaction."""
-        with self._transaction():
-            super().store_event(event)
+        """Keeps an event, and what it tells of assets and checks, in one transaction.
+
+        Not that a step was given an input, where it has no metadata: Dagster reads it only to show
+        it, and an input that cannot be read or is of a wrong type fails the step.
+        """
+        if not _says_nothing(event):
+            with self._transaction():
+                super().store_event(event)
         _note(event)
 
     def has_table(self, table_name: str) -> bool:
@@ -118,6 +126,15 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
         """Closes the connections."""
         super().dispose()  # type: ignore[no-untyped-call]  # Dagster's own
         self._engine.dispose()
+
+
+def _says_nothing(event: EventLogEntry) -> bool:
+    of_dagster = event.dagster_event
+    if of_dagster is None or of_dagster.event_type not in _GIVEN:
+        return False
+    given = of_dagster.event_specific_data
+    details = given.type_check_data if isinstance(given, StepInputData) else given
+    return not any(getattr(details, name, None) for name in ("metadata", "description"))
 
 
 def _note(event: EventLogEntry) -> None:

@@ -19,6 +19,26 @@ def price() -> int:
     return 1
 
 
+@dg.asset
+def doubled(price: int) -> int:
+    """An asset with an input."""
+    return 2 * price
+
+
+class Tells(dg.ConfigurableIOManager):
+    """Tells something of each input."""
+
+    metadata: dict[str, int]
+
+    def handle_output(self, context: dg.OutputContext, obj: int) -> None:
+        """Keeps nothing."""
+
+    def load_input(self, context: dg.InputContext) -> int:
+        """One for all."""
+        context.add_input_metadata(self.metadata)
+        return 1
+
+
 def stored(storage: ConsolidatedSqliteEventLogStorage, run_id: str) -> list[str]:
     return [each.event_log_entry.message for each in storage.get_records_for_run(run_id).records]
 
@@ -40,6 +60,21 @@ class TestEventLog:
         own = ConsolidatedSqliteEventLogStorage(str(tmp_path))
         ours = stored(on_disk.event_log_storage, run_id)
         assert (ours, True) == (stored(own, run_id), len(ours) > 5)
+
+    def test_inputs_are_kept_where_they_say_something(self, on_disk):
+        """That a step was given an input is not kept, unless its manager tells something of it."""
+        types = {dg.DagsterEventType.LOADED_INPUT, dg.DagsterEventType.STEP_INPUT}
+        kept = []
+        for told in ({}, {"rows": 3}):
+            tells = Tells(metadata=told)
+            run = dg.materialize(
+                [price, doubled], instance=on_disk, resources={"io_manager": tells}
+            )
+            kept.append(on_disk.get_records_for_run(run.run_id, of_type=types).records)
+            assert 2 == sum(event.event_type in types for event in run.all_events)
+
+        assert [0, 1] == [len(each) for each in kept]
+        assert "LOADED_INPUT" == kept[1][0].event_log_entry.dagster_event_type.value
 
     def test_keeps_nobody_out_between_events(self, on_disk, tmp_path):
         """A connection that stays open has no transaction: another process may lock the file."""
