@@ -18,6 +18,8 @@ import numpy as np
 import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 
+from market_pipeline.books.state import read_only
+from market_pipeline.jit import kernel
 from market_pipeline.quality.intervals import (
     NS_PER_SECOND,
     FloatArray,
@@ -78,29 +80,49 @@ class Windows:
     def over(cls, ts_origin_ns: IntArray, ts_receipt_ns: IntArray) -> Windows:
         """The windows of messages in file order; at least one."""
         begins, numbers = _numbered(ts_origin_ns)
-        chosen = [0]
-        for window in range(1, len(begins)):
-            if begins[window] - begins[chosen[-1]] >= _WINDOW_MESSAGES:
+        chosen, last = [0], 0
+        for window, begin in enumerate(begins.tolist()):
+            if begin - last >= _WINDOW_MESSAGES:
                 chosen.append(window)
+                last = begin
         if len(chosen) > 1 and len(ts_origin_ns) - begins[chosen[-1]] < _WINDOW_MESSAGES:
             chosen.pop()
         bounds = np.append(begins[chosen], len(ts_origin_ns))
         holes = np.flatnonzero(np.diff(numbers[chosen]) > _MAX_HOLE_WINDOWS) + 1
         edges = [0, *holes.tolist(), len(chosen)]
-        times_ns, minima_ns = [], []
-        for begin, end in pairwise(bounds.tolist()):
-            origin_ns = ts_origin_ns[begin:end]
-            delay_ns = ts_receipt_ns[begin:end] - origin_ns
-            least = int(np.argmin(delay_ns))
-            # The running clock: a window begins with a message later than all before it.
-            times_ns.append(int(origin_ns[: least + 1].max()))
-            minima_ns.append(int(delay_ns[least]))
+        times_ns, minima_ns = np.empty((2, len(chosen)), np.int64)
+        _least_delays(
+            read_only(ts_origin_ns), read_only(ts_receipt_ns), bounds, times_ns, minima_ns
+        )
         return cls(
             first=bounds,
-            seconds=(np.array(times_ns) - ts_origin_ns[0]) / NS_PER_SECOND,
-            minima_ms=np.array(minima_ns) / _NS_PER_MS,
+            seconds=(times_ns - ts_origin_ns[0]) / NS_PER_SECOND,
+            minima_ms=minima_ns / _NS_PER_MS,
             blocks=tuple(pairwise(edges)),
         )
+
+
+@kernel
+def _least_delays(
+    ts_origin_ns: IntArray,
+    ts_receipt_ns: IntArray,
+    bounds: IntArray,
+    times_ns: IntArray,
+    minima_ns: IntArray,
+) -> None:
+    """Writes the least delay of each window, and when it was first seen.
+
+    By the running clock: a window begins with a message later than all before it.
+    """
+    for window in range(bounds.size - 1):
+        begin = bounds[window]
+        latest_ns = ts_origin_ns[begin]
+        times_ns[window], minima_ns[window] = latest_ns, ts_receipt_ns[begin] - latest_ns
+        for i in range(begin + 1, bounds[window + 1]):
+            latest_ns = max(latest_ns, ts_origin_ns[i])
+            delay_ns = ts_receipt_ns[i] - ts_origin_ns[i]
+            if delay_ns < minima_ns[window]:
+                times_ns[window], minima_ns[window] = latest_ns, delay_ns
 
 
 def _numbered(ts_origin_ns: IntArray) -> tuple[IntArray, IntArray]:
