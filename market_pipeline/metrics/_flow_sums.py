@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from market_pipeline.books.flags import INVALIDATING
+from market_pipeline.books.state import read_only
 from market_pipeline.books.tables import SECONDS_AFTER
 from market_pipeline.jit import kernel
 from market_pipeline.metrics.columns import IMPACT_WINDOW_SECONDS, SIGN_LAGS, TOUCH_DISTANCES
@@ -32,6 +33,13 @@ _RETURN = AFTER[IMPACT_WINDOW_SECONDS][1]
 _SPREADS = ("effective_spread", *(name for names in AFTER.values() for name in names))
 
 _FAR_TICKS = 3
+
+
+@kernel
+def _add_each(sums: FloatArray, interval: IntArray, values: FloatArray) -> None:
+    """Adds values one after the other, as `np.add.at` does."""
+    for i in range(interval.size):
+        sums[interval[i]] += values[i]
 
 
 class Sums:
@@ -61,8 +69,8 @@ class Sums:
 
     def add(self, name: str, interval: IntArray, values: FloatArray | IntArray) -> None:
         """Adds values, each to the sum of its interval."""
-        np.add.at(self[name], interval, values)
-        self.has_any[interval] = True
+        self.has_any[interval] = True  # it raises where there is no such interval
+        _add_each(self[name], read_only(interval), read_only(values.astype(np.float64, copy=False)))
 
     def count(self, name: str, interval: IntArray) -> None:
         """Adds 1 for each."""
