@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 import numpy as np
@@ -200,14 +201,12 @@ class StagedRuns:
         places = {}
         is_short = len(page.data) + len(page.dictionary) <= _SHORT_CHUNK_BYTES
         if page.distinct:
-            head = {7: struct({1: i32(page.distinct), 2: i32(PLAIN)})}
+            head = {7: _dictionary_head(page.distinct)}
             places[11] = i64(start)
             plain_bytes += self._add_page(_DICTIONARY_PAGE, page.dictionary, head, is_short)
         at = self._end
-        levels = {3: i32(RLE), 4: i32(RLE)}
-        head = {5: struct({1: i32(rows), 2: i32(page.encoding), **levels})}
+        head = {5: _data_head(rows, page.encoding)}
         plain_bytes += self._add_page(_DATA_PAGE, page.data, head, is_short)
-        encodings = sorted({RLE, page.encoding, *([PLAIN] if page.distinct else [])})
         statistics = {}
         if bounds:
             least, most = bounds
@@ -215,8 +214,8 @@ class StagedRuns:
         metadata = struct(
             {
                 1: i32(_PHYSICAL[column.type]),
-                2: array([i32(each) for each in encodings]),
-                3: array([text(column.name)]),
+                2: _encodings(page.encoding, has_dictionary=page.distinct > 0),
+                3: _path(column.name),
                 4: i32(_PLAIN_BYTES if is_short else _ZSTD),
                 5: i64(rows),
                 6: i64(plain_bytes),
@@ -262,6 +261,33 @@ class StagedRuns:
         self._staged = StagedFile(
             self._instrument, path, self._rows, self._file.bytes, self._file.sha256
         )
+
+
+# Of the columns of a row group, and of its row groups, these come again and again.
+
+
+@lru_cache(1 << 10)
+def _dictionary_head(distinct: int) -> Encoded:
+    """What the header of a dictionary page says of its values."""
+    return struct({1: i32(distinct), 2: i32(PLAIN)})
+
+
+@lru_cache(1 << 10)
+def _data_head(rows: int, encoding: int) -> Encoded:
+    """What the header of a data page says of its values."""
+    return struct({1: i32(rows), 2: i32(encoding), 3: i32(RLE), 4: i32(RLE)})
+
+
+@lru_cache
+def _encodings(encoding: int, *, has_dictionary: bool) -> Encoded:
+    """All encodings of a column whose values have one."""
+    return array([i32(each) for each in sorted({RLE, encoding, *([PLAIN] * has_dictionary)})])
+
+
+@lru_cache(1 << 10)
+def _path(column: str) -> Encoded:
+    """Where a column is in the schema."""
+    return array([text(column)])
 
 
 def _page_of(
