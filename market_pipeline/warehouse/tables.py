@@ -85,6 +85,10 @@ class Table:
     storage: Literal["delta", "duckdb"]
     computed: tuple[Computed, ...] = ()
 
+    def __hash__(self) -> int:
+        """Of its name: that of all its columns takes a hundred times as long."""
+        return hash((self.schema, self.name))
+
     @property
     def readable(self) -> tuple[Column, ...]:
         """The columns that readers get: the stored ones, then the computed ones."""
