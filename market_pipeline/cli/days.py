@@ -263,7 +263,7 @@ def _listener(
             if event.is_step_success:
                 step(None)
         elif entry.user_message.startswith(FETCHING):
-            step(f"{entry.step_key}: {entry.user_message.removeprefix(FETCHING)}")
+            step(entry.user_message.removeprefix(FETCHING))
 
     return listen
 

@@ -7,9 +7,8 @@ that the run published at once, and before that nothing of it.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
-import duckdb
 import polars as pl
 from dagster._core.storage.db_io_manager import DbIOManager, DbTypeHandler, TableSlice
 from dagster_duckdb import DuckDBIOManager
@@ -25,33 +23,33 @@ from dagster_duckdb.io_manager import DuckDbClient
 
 from market_pipeline.audit.record import record
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.config.settings import load_settings
+from market_pipeline.defs._one_switch import (
+    Transaction,
+    of_run,
+    one_switch,
+    recording,
+    show,
+    unrecorded,
+)
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.step_times import loading, publishing
-from market_pipeline.defs.telemetry import record_files, record_rows, timed
+from market_pipeline.defs.telemetry import record_files, record_rows
 from market_pipeline.machine import reports_machine_errors
-from market_pipeline.tables import TABLES, refresh_catalogue, run_alive, with_catalogue
-from market_pipeline.telemetry.metrics.recording import flush
-from market_pipeline.telemetry.metrics.table import CATALOGUE_DURATION
+from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import (
-    LINEAGE,
     NO_ROWS_SHA256,
-    LineageRow,
     MadeOf,
-    PartName,
     commit_properties,
     files_sha256,
     lineage_row,
-    record_lineage,
     rows_sha256_of_each,
 )
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import DayRows, day_rows
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
-from market_pipeline.warehouse.working import read_day, replace_rows_within
-from market_pipeline.warehouse.working_file import writing
+from market_pipeline.warehouse.working import read_day, read_within, replace_rows_within
 
 __all__ = ["DuckDBLakeIOManager", "PartitionFiles", "PartitionRows", "SmallTablesIOManager"]
 
@@ -65,87 +63,32 @@ class PartitionFiles:
     made_of: Mapping[str, MadeOf] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PartitionRows:
     """The rows of a day for the instruments a run worked on; those of others are kept.
 
-    `made_of` says by id what they are made of; the raw tables say it themselves.
+    Attributes:
+        made_of: By id, what they are made of; the raw tables say it themselves.
+        beside: By asset, the later outputs of the step that are published in this one's
+            transaction: to open and close the working database takes longer than to write to it.
+        is_published: Whether they were.
     """
 
     frame: pl.DataFrame
     instruments: Sequence[Instrument]
     made_of: Mapping[str, MadeOf] = field(default_factory=dict)
+    beside: Mapping[str, PartitionRows] = field(default_factory=dict)
+    is_published: bool = field(default=False, init=False)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to publish, as of a run about no instrument."""
+        return self.is_published or not any(
+            each.instruments or each.frame.height for each in (self, *self.beside.values())
+        )
 
 
-_TOGETHER = [
-    table
-    for table in TABLES.values()
-    if table.storage == "duckdb" and table.schema in {"lake", "books"}
-]
-"""The small tables that steps take as inputs beside each other."""
-
-_runs: Counter[Path] = Counter()
-_unshown: set[Path] = set()
-_unrecorded: defaultdict[Path, dict[PartName, LineageRow | None]] = defaultdict(dict)
-"""What was published as files and is recorded with the next small table, or as the run ends.
-
-To open and close the working database costs as much as to write to it. What a kill leaves
-unrecorded is made again, as what is recorded is not what is there.
-"""
-
-
-@contextmanager
-def _one_switch(warehouse: Warehouse) -> Iterator[None]:
-    """Show what this process publishes meanwhile in one refresh at the end, also of a failure."""
-    with ExitStack() as alive:
-        with suppress(OSError):  # the first step will meet it, too, and fail with it
-            alive.enter_context(run_alive(warehouse))
-        _runs[warehouse.data_dir] += 1
-        try:
-            yield
-        finally:
-            _runs[warehouse.data_dir] -= 1
-            # The first manager that ends shows what the other one published, too.
-            if warehouse.data_dir in _unshown:
-                _unshown.discard(warehouse.data_dir)
-                _refresh(warehouse)
-            flush()
-
-
-@contextmanager
-def _recording(warehouse: Warehouse, *tables: Table) -> Iterator[duckdb.DuckDBPyConnection]:
-    """`writing` of some tables, which at its end also records what waits for that."""
-    before = dict(_unrecorded[warehouse.data_dir])
-    try:
-        with writing(warehouse, [*tables, LINEAGE]) as connection:
-            yield connection
-            # None where a run in another thread has recorded it meanwhile.
-            rows = _unrecorded.pop(warehouse.data_dir, None)
-            if rows:
-                record_lineage(connection, rows)
-    except BaseException:
-        _unrecorded[warehouse.data_dir] = before
-        raise
-
-
-def _show(warehouse: Warehouse) -> None:
-    """Show what was published at the end of the run; at once where none is under way."""
-    if _runs[warehouse.data_dir]:
-        _unshown.add(warehouse.data_dir)
-    else:
-        _refresh(warehouse)
-
-
-def _refresh(warehouse: Warehouse) -> None:
-    if _unrecorded[warehouse.data_dir]:
-        with _recording(warehouse):
-            pass
-    with timed(CATALOGUE_DURATION):
-        refresh_catalogue(warehouse)
-
-
-def _warehouse(data_dir: str) -> Warehouse:
-    return with_catalogue(Path(data_dir), load_settings().lock_timeout_seconds)
+_SMALL = [table for table in TABLES.values() if table.storage == "duckdb"]
 
 
 def _day(context: dg.OutputContext | dg.InputContext) -> date:
@@ -155,7 +98,7 @@ def _day(context: dg.OutputContext | dg.InputContext) -> date:
 def _run_id(context: dg.InputContext) -> str:
     with suppress(dg.DagsterInvariantViolationError):
         return context.step_context.run_id
-    return ""  # somebody loads it outside a run
+    return ""  # loaded outside a run
 
 
 def _objects(frame: pl.DataFrame) -> dict[str, dict[str, str]]:
@@ -177,7 +120,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
         """The manager, for a run at whose end the catalogue is refreshed."""
-        with _one_switch(Warehouse(Path(self.data_dir))):
+        with one_switch(Warehouse(Path(self.data_dir))):
             yield self
 
     @run_step
@@ -185,7 +128,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
         """Publishes a day's files; a killed run leaves the partition that was there before."""
         table, day = TABLES[context.asset_key.path[-1]], _day(context)
         with publishing(context.add_output_metadata, table):
-            warehouse = _warehouse(self.data_dir)
+            warehouse = of_run(self.data_dir)
             hashes = {
                 instrument: files_sha256(part.sha256 for part in parts)
                 for instrument, parts in groupby(obj.files, key=lambda file: file.instrument)
@@ -205,7 +148,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
                 withdrawn=obj.withdrawn,
                 properties=commit_properties(table, obj.made_of),
             )
-            _unrecorded[warehouse.data_dir] |= {
+            unrecorded[warehouse.data_dir] |= {
                 (table.sql_name, day, each): lineage_row(
                     table, day, each, obj.made_of[each], hashes[each]
                 )
@@ -213,7 +156,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
                 else None
                 for each in [*obj.made_of, *obj.withdrawn]
             }
-            _show(warehouse)
+            show(warehouse)
             context.add_output_metadata(
                 {
                     "delta_version": version,
@@ -230,7 +173,7 @@ class DuckDBLakeIOManager(dg.ConfigurableIOManager):
             raise dg.DagsterInvariantViolationError("an input of this manager is an asset")
         table = TABLES[context.asset_key.path[-1]]
         with loading():
-            warehouse, day = _warehouse(self.data_dir), _day(context)
+            warehouse, day = of_run(self.data_dir), _day(context)
             rows = day_rows(warehouse, table, day)
             what = {"table": table.sql_name, "day": f"{day}", "instruments": [*rows.files]}
             record(warehouse.data_dir, "read", what, why=_run_id(context))
@@ -249,35 +192,42 @@ class _RowsHandler(DbTypeHandler[Any]):
         context: dg.OutputContext,
         table_slice: TableSlice,
         obj: PartitionRows,
-        connection: duckdb.DuckDBPyConnection,
+        connection: Transaction,
     ) -> Mapping[str, int]:
-        ids = [instrument.id for instrument in obj.instruments]
-        table = TABLES[table_slice.table]
-        day = _day(context)
-        rows = replace_rows_within(connection, table, day, ids, obj.frame)
+        for name, rows in {table_slice.table: obj, **obj.beside}.items():
+            self._replace(context, TABLES[name], rows, connection)
+        return {"dagster/partition_row_count": obj.frame.height}
+
+    @staticmethod
+    def _replace(
+        context: dg.OutputContext, table: Table, obj: PartitionRows, transaction: Transaction
+    ) -> None:
+        ids, day = [instrument.id for instrument in obj.instruments], _day(context)
+        replace_rows_within(transaction.connection, table, day, ids, obj.frame)
+        # Later steps take them from here: to read them would open the database once more.
+        transaction.days[day, table] = read_within(transaction.connection, table, day)
         hashes = rows_sha256_of_each(table, obj.frame)
         # Before the transaction ends: what cannot be recorded is not published.
         what = {"table": table.sql_name, "day": f"{day}", "instruments": ids, "sha256": hashes}
         folder = Path(str((context.resource_config or {})["data_dir"]))
         record(folder, "write", what | _objects(obj.frame), why=context.run_id)
         if obj.made_of:
-            _unrecorded[folder] |= {
+            unrecorded[folder] |= {
                 (table.sql_name, day, each): lineage_row(
                     table, day, each, obj.made_of[each], hashes.get(each, NO_ROWS_SHA256)
                 )
                 for each in ids
             }
         record_rows(table, obj.frame)
-        return {"dagster/partition_row_count": rows}
 
     def load_input(
         self, context: dg.InputContext, table_slice: TableSlice, connection: Warehouse
     ) -> pl.DataFrame:
         table, day = TABLES[table_slice.table], _day(context)
-        together = _TOGETHER if table in _TOGETHER else [table]
         what = {"table": table.sql_name, "day": f"{day}"}
         record(connection.data_dir, "read", what, why=_run_id(context))
-        return read_day(connection, together, day)[table.sql_name]
+        # All of them, as to open the database takes longer than to read a day of it.
+        return read_day(connection, _SMALL, day)[table.sql_name]
 
 
 class _WarehouseClient(DuckDbClient):
@@ -315,15 +265,15 @@ class _WarehouseClient(DuckDbClient):
     @reports_machine_errors
     def connect(
         context: dg.OutputContext | dg.InputContext, table_slice: TableSlice
-    ) -> Iterator[duckdb.DuckDBPyConnection | Warehouse]:
-        """For an output the connection of its transaction; for an input where to read."""
-        warehouse = _warehouse(str((context.resource_config or {})["data_dir"]))
+    ) -> Iterator[Transaction | Warehouse]:
+        """For an output its transaction; for an input where to read."""
+        warehouse = of_run(str((context.resource_config or {})["data_dir"]))
         if isinstance(context, dg.InputContext):
             yield warehouse
             return
-        with _recording(warehouse, TABLES[table_slice.table]) as connection:
-            yield connection
-        _show(warehouse)
+        with recording(warehouse) as transaction:
+            yield transaction
+        show(warehouse)
 
 
 class _SmallTables(DbIOManager):
@@ -332,7 +282,20 @@ class _SmallTables(DbIOManager):
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         table = TABLES[context.asset_key.path[-1]]
         with publishing(context.add_output_metadata, table):
+            if isinstance(obj, PartitionRows) and obj.is_done:
+                query = self._get_table_slice(context, context)
+                context.add_output_metadata(
+                    {
+                        "dagster/partition_row_count": obj.frame.height,
+                        "dagster/table_name": table.sql_name,
+                        "Query": _WarehouseClient.get_select_statement(query),
+                    }
+                )
+                return
             super().handle_output(context, obj)
+            if isinstance(obj, PartitionRows):
+                for each in obj.beside.values():
+                    each.is_published = True
 
     def load_input(self, context: dg.InputContext) -> object:
         with loading():
@@ -347,7 +310,7 @@ class SmallTablesIOManager(DuckDBIOManager):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[DbIOManager]:
         """The manager, for a run at whose end the catalogue is refreshed."""
-        with _one_switch(Warehouse(Path(self.data_dir))):
+        with one_switch(Warehouse(Path(self.data_dir))):
             yield self.create_io_manager(context)
 
     @staticmethod

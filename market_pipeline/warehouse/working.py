@@ -23,6 +23,7 @@ __all__ = [
     "read_columns",
     "read_day",
     "read_rows",
+    "read_within",
     "replace_rows",
     "replace_rows_within",
 ]
@@ -90,6 +91,11 @@ def replace_rows_within(
     return frame.height
 
 
+def read_within(connection: duckdb.DuckDBPyConnection, table: Table, day: date) -> pl.DataFrame:
+    """As `read_rows` of a day, inside the transaction of a connection from `writing`."""
+    return _select(connection, table, f"WHERE dt = ? {_IN_ORDER}", [day])
+
+
 def read_rows(
     warehouse: Warehouse,
     table: Table,
@@ -133,9 +139,7 @@ def read_day(
         with writing(warehouse, ()) as connection:
             found = known_day(warehouse, tables, day, is_locked=True)
             fresh = {
-                table: _select(connection, table, f"WHERE dt = ? {_IN_ORDER}", [day])
-                for table in tables
-                if table not in found
+                table: read_within(connection, table, day) for table in tables if table not in found
             }
             keep_day(warehouse, day, fresh)
         found |= fresh

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import duckdb
@@ -67,7 +68,9 @@ _known: dict[Path, _Known] = {}
 
 @contextmanager
 def writing(
-    warehouse: Warehouse, changes: Collection[Table] | None = None
+    warehouse: Warehouse,
+    changes: Collection[Table] | None = None,
+    days: Mapping[tuple[date, Table], pl.DataFrame] = MappingProxyType({}),
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection inside one transaction: committed at the end, rolled back if the block raises.
 
@@ -76,6 +79,7 @@ def writing(
     Args:
         warehouse: Whose working database; it is made when it is not there.
         changes: The tables whose rows the block may change; None is any.
+        days: More of them, filled by the block: the rows that their days then have, to be kept.
 
     Raises:
         WarehouseBusyError: Another process kept the lock or the file for the whole wait.
@@ -95,9 +99,12 @@ def writing(
                 raise
             connection.commit()
         # Nobody else changed the file meanwhile, so what was known of other tables is known still.
-        days = _known[path].days if path in _known and changes is not None else {}
-        kept = {key: rows for key, rows in days.items() if key[1] not in (changes or ())}
+        known_days = _known[path].days if path in _known and changes is not None else {}
+        changed = {*(changes or ()), *(table for _, table in days)}
+        kept = {key: rows for key, rows in known_days.items() if key[1] not in changed}
         _known[path] = _Known(working_mark(warehouse), kept)
+        for (day, table), rows in days.items():
+            keep_day(warehouse, day, {table: rows})
 
 
 def known_day(

@@ -28,7 +28,7 @@ def test_lines_of_runs(workspace: Workspace):
     )
     assert found == sorted(found, key=lambda line: line["time"])
     steps = {line.get("step") for line in found if line["message"].startswith("Finished")}
-    assert {"raw_trades", "rebuild_books", "validate_day", "measure_day"} <= steps
+    assert {"register_raw", "rebuild_books", "validate_day", "measure_day"} <= steps
     traced = {line["run"].replace("-", "") for line in found}
     assert traced == {line["trace_id"] for line in found if "step" in line}
     written = "".join(path.read_text() for path in (workspace.data_dir / "traces").iterdir())

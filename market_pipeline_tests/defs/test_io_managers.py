@@ -190,19 +190,58 @@ class TestSmallTables:
     def test_the_inputs_of_a_step_are_read_at_once(
         self, small, store, warehouse, instruments, monkeypatch
     ):
-        """The inputs that one state of the database holds are read at once, a later state again."""
+        """All small tables of a day are read at once, and what others changed since again."""
         opened, writing = [], working.writing
         monkeypatch.setattr(working, "writing", lambda *of: opened.append(1) or writing(*of))
         seen = []
         for size in (1, 2):
-            store(rows(["BTC-USDT"], size), instruments)
-            load(small, "raw_book_deltas", warehouse)
+            working.replace_rows(warehouse, RAW, DAY, None, rows(["BTC-USDT"], size))
+            opened.clear()
+            load(small, "validation_report", warehouse)
             frame = load(small, "raw_trades", warehouse)
             seen.append((frame["bytes"].to_list(), len(opened)))
         load(small, "raw_trades", warehouse, NEXT_DAY)
 
-        assert [([1], 1), ([2], 2)] == seen
-        assert 3 == len(opened)
+        assert [([1], 1), ([2], 1)] == seen
+        assert 2 == len(opened)
+
+    def test_what_a_step_publishes_is_not_read_again(
+        self, small, store, warehouse, instruments, monkeypatch
+    ):
+        """A later step is given what is published of the day, also of instruments of other runs."""
+        load(small, "raw_trades", warehouse)
+        monkeypatch.setattr(working, "writing", None)
+        store(rows(["BTC-USDT", "ETH-USDT"], 1), instruments)
+        store(rows(["ETH-USDT"], 2), instruments[1:])
+
+        assert [1, 2] == load(small, "raw_trades", warehouse)["bytes"].to_list()
+
+    def test_outputs_of_a_step_are_published_together(self, small, warehouse, instruments):
+        """Rows beside those of an output are published with them, or with them refused."""
+        from market_pipeline.defs.io_managers import PartitionRows
+
+        def handle(name: str, what: PartitionRows) -> dict:
+            with output(name, warehouse) as context:
+                small.handle_output(context, what)
+                return {name: each.value for name, each in context.get_logged_metadata().items()}
+
+        outside = PartitionRows(rows(["BTC-USDT"], 2, NEXT_DAY), instruments)
+        beside = PartitionRows(rows(["BTC-USDT"], 2), instruments)
+        first = rows(["BTC-USDT"], 1)
+        query = "SELECT asset, bytes FROM lake.manifest ORDER BY ALL"
+        with pytest.raises(PublishError):
+            handle("raw_trades", PartitionRows(first, instruments, {}, {"raw_funding": outside}))
+        assert [] == published(warehouse, query)
+        handle("raw_trades", PartitionRows(first, instruments, {}, {"raw_funding": beside}))
+        together = published(warehouse, query)
+        told = handle("raw_funding", beside)
+
+        assert [("raw_funding", 2), ("raw_trades", 1)] == together == published(warehouse, query)
+        assert (1, "lake.raw_funding") == (
+            told["dagster/partition_row_count"],
+            told["dagster/table_name"],
+        )
+        assert [(2,)] == published(warehouse, f"SELECT bytes FROM ({told['Query']})")
 
     def test_nothing_stored_yet(self, small, warehouse):
         """A day that was never stored is an empty frame with the columns and types of the table."""
@@ -302,7 +341,7 @@ def both_managers(warehouse: Warehouse):
 
 def test_a_run_shows_all_it_published_at_once(warehouse: Warehouse, instruments, monkeypatch):
     """The catalogue changes once, at the end of a run, however many tables it published."""
-    from market_pipeline.defs import io_managers
+    from market_pipeline.defs import _one_switch
     from market_pipeline.defs.io_managers import PartitionFiles, PartitionRows
 
     lake, rows_of_tables = both_managers(warehouse)
@@ -313,7 +352,7 @@ def test_a_run_shows_all_it_published_at_once(warehouse: Warehouse, instruments,
         refreshed.append(of)
         refresh_catalogue(of)
 
-    monkeypatch.setattr(io_managers, "refresh_catalogue", refresh)
+    monkeypatch.setattr(_one_switch, "refresh_catalogue", refresh)
     with lake.yield_for_execution(run) as big, rows_of_tables.yield_for_execution(run) as small:
         for name, manager, what in (
             ("raw_trades", small, PartitionRows(rows(["BTC-USDT", "ETH-USDT"], 7), instruments)),
@@ -370,9 +409,9 @@ def test_what_files_were_made_of_is_recorded_by_the_end_of_a_run(
 
 def test_two_runs_in_one_process(small, big, warehouse: Warehouse, instruments, monkeypatch):
     """Of two that write a small table at once both publish, the second after the first."""
-    from market_pipeline.defs import io_managers
+    from market_pipeline.defs import _one_switch, io_managers
 
-    writing, replace_rows = io_managers.writing, io_managers.replace_rows_within
+    writing, replace_rows = _one_switch.writing, io_managers.replace_rows_within
     second, waits = [], threading.Event()
 
     def publish(day: date) -> None:
@@ -391,7 +430,7 @@ def test_two_runs_in_one_process(small, big, warehouse: Warehouse, instruments, 
             assert waits.wait(60)
         return replace_rows(*arguments)
 
-    monkeypatch.setattr(io_managers, "writing", asked)
+    monkeypatch.setattr(_one_switch, "writing", asked)
     monkeypatch.setattr(io_managers, "replace_rows_within", replaced)
     run = dg.build_init_resource_context()
     with big.yield_for_execution(run), ThreadPoolExecutor(1) as pool:

@@ -86,20 +86,21 @@ def validate_day(
     rows = _rows(pipeline.selected, validated, unchanged)
     has_books = any(row.outcome == "rebuilt" for row in rows)
     report = VALIDATION_REPORT.frame(each.row for each in validated)
+    found = FINDINGS.frame(row for each in validated for row in each.finding_rows)
+    findings = PartitionRows(found, made, made_of)
     metadata = _of_verdicts(rows, book_rebuilds, _coverage(pipeline, raw.day, rows))
     metadata["unchanged"] = unchanged_table(unchanged)
     if noted := anchor(pipeline.warehouse.data_dir):
         metadata[AUDIT_ANCHOR] = dg.MetadataValue.json(noted)
     yield dg.Output(
-        PartitionRows(report, made, made_of),
+        PartitionRows(report, made, made_of, {"quality_findings": findings}),
         output_name="validation_report",
         metadata=green_if(has_books, context, "validation_report", metadata),
     )
-    findings = [row for each in validated for row in each.finding_rows]
-    published = sum(found.rows[FINDINGS.sql_name].height for found in unchanged.values())
-    metadata = {"findings": len(findings) + published, "unchanged": unchanged_table(unchanged)}
+    published = sum(each.rows[FINDINGS.sql_name].height for each in unchanged.values())
+    metadata = {"findings": found.height + published, "unchanged": unchanged_table(unchanged)}
     yield dg.Output(
-        PartitionRows(FINDINGS.frame(findings), made, made_of),
+        findings,
         output_name="quality_findings",
         metadata=green_if(has_books, context, "quality_findings", metadata),
     )

@@ -12,7 +12,11 @@ from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.step_times import makes
-from market_pipeline.quality.fidelity.report import FIDELITY_REPORT, FidelityRow
+from market_pipeline.quality.fidelity.report import (
+    FIDELITY_METRICS,
+    FIDELITY_REPORT,
+    FidelityRow,
+)
 from market_pipeline.stages.fidelity.day import COMPARED, fidelity_day, fidelity_made_of
 from market_pipeline.stages.recorded_day import with_unchanged
 from market_pipeline.warehouse.working import read_rows
@@ -45,14 +49,17 @@ def compare_day(
         for name in compared.failed
     }
     rows = with_unchanged(FIDELITY_REPORT, compared.rows, unchanged, concerned)
-    for table, frame in zip(COMPARED, (compared.rows, compared.metrics), strict=True):
+    made_of = {each.id: made_of[each.id] for each in made}
+    metrics = PartitionRows(compared.metrics, made, made_of)
+    report = PartitionRows(compared.rows, made, made_of, {FIDELITY_METRICS.name: metrics})
+    for table, output in zip(COMPARED, (report, metrics), strict=True):
         metadata = {
             "pairs": table_metadata([_line(row) for row in FidelityRow.read(rows)]),
             "without": without_table(compared.without),
             "unchanged": unchanged_table(unchanged),
         }
         yield dg.Output(
-            PartitionRows(frame, made, {each.id: made_of[each.id] for each in made}),
+            output,
             output_name=table.name,
             # Where nobody names a golden book nothing is missing.
             metadata=green_if(not (concerned and rows.is_empty()), context, table.name, metadata),

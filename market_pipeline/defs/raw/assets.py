@@ -1,6 +1,6 @@
 """The raw days: the vendor's bytes, unchanged, each object registered with its hash and rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -24,7 +24,7 @@ from market_pipeline.defs.telemetry import record_raw
 from market_pipeline.quality.findings import MAX_PLACES
 from market_pipeline.quality.profile import Profile
 from market_pipeline.quality.strategy import choose_strategy
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.sources.crypto_lake_contracts import FUNDING, OPEN_INTEREST
 from market_pipeline.stages.provenance import PROFILED, made_of_each, profiles_made_of
 from market_pipeline.stages.raw.day import ManifestRows, raw_day
@@ -37,61 +37,86 @@ from market_pipeline.warehouse.manifest import ManifestRow
 __all__ = ["ASSETS", "FETCHING"]
 
 FETCHING = "Fetching: "
-"""How a log line of a run begins that says how far a fetch is, or what it came to."""
+"""How a log line of a run begins that says of an asset how far a fetch is, or what it came to."""
 
 
-def _raw_asset(name: str, raw: RawTable, *, optional: bool = False) -> dg.AssetsDefinition:
-    table = TABLES[name]
+_OPTIONAL = {"raw_funding", "raw_open_interest"}
+"""What need not be there is never missing."""
+_RAW = {
+    "raw_book_deltas": DELTAS,
+    "raw_book_snapshots": SNAPSHOTS,
+    "raw_trades": TRADES,
+    "raw_funding": FUNDING,
+    "raw_open_interest": OPEN_INTEREST,
+}
 
-    @dg.asset(name=name, partitions_def=DAILY, **options(name))
-    @makes
-    @run_step
-    def register(
-        context: dg.AssetExecutionContext, pipeline: Pipeline
-    ) -> dg.MaterializeResult[PartitionRows]:
-        """Register the objects of every instrument; a bad one is recorded, not raised."""
-        registered = raw_day(
-            pipeline.store,
-            pipeline.settings,
-            raw,
-            pipeline.selected,
-            day_of(context),
-            lambda progress: context.log.info(f"{FETCHING}{progress}"),
-        )
-        if registered.fetched is not None:
-            context.log.info(f"{FETCHING}{registered.fetched}")
-        rows = registered.rows
-        record_raw(table, registered)
-        frame = table.frame(rows)
-        usable = frame.filter(pl.col("status") == "usable")
-        metadata = {
-            "objects": usable.height,
-            "rows": int(usable["rows"].sum()),
-            "bytes": int(usable["bytes"].sum()),
-            **_fetched(registered),
-            "instruments": table_metadata(
-                [
-                    {
-                        "instrument": row.instrument_id,
-                        "status": row.status,
-                        "rows": row.rows,
-                        "bytes": row.bytes,
-                        "file": row.path,
-                        **({} if registered.fetched is None else _at_store(row)),
-                    }
-                    for row in rows
-                ]
-            ),
-            **_converter_notes(rows),
-            "failures": failure_table(rows),
-        }
-        return dg.MaterializeResult(
-            value=PartitionRows(frame, pipeline.selected),
-            # What need not be there is never missing.
-            metadata=green_if(optional or has_data(frame), context, name, metadata),
-        )
 
-    return register
+@dg.multi_asset(
+    name="register_raw",
+    outs={name: dg.AssetOut(is_required=False, **options(name)) for name in _RAW},
+    partitions_def=DAILY,
+    can_subset=True,
+)
+@makes
+@run_step
+def register_raw(
+    context: dg.AssetExecutionContext, pipeline: Pipeline
+) -> Iterator[dg.Output[PartitionRows]]:
+    """Register the objects of every instrument; a bad one is recorded, not raised."""
+    asked = [name for name in _RAW if name in context.selected_output_names]
+    registered = {name: _registered(context, pipeline, name) for name in asked}
+    rows = {
+        name: PartitionRows(TABLES[name].frame(found.rows), pipeline.selected)
+        for name, found in registered.items()
+    }
+    # One transaction for all of them.
+    rows[asked[0]].beside = {name: rows[name] for name in asked[1:]}
+    for name, found in registered.items():
+        is_there = name in _OPTIONAL or has_data(rows[name].frame)
+        metadata = green_if(is_there, context, name, _of_objects(found, rows[name].frame))
+        yield dg.Output(rows[name], output_name=name, metadata=metadata)
+
+
+def _registered(context: dg.AssetExecutionContext, pipeline: Pipeline, name: str) -> ManifestRows:
+    """The rows of a raw table's day; fetched before, with lines on how far that is."""
+    found = raw_day(
+        pipeline.store,
+        pipeline.settings,
+        _RAW[name],
+        pipeline.selected,
+        day_of(context),
+        lambda progress: context.log.info(f"{FETCHING}{name}: {progress}"),
+    )
+    if found.fetched is not None:
+        context.log.info(f"{FETCHING}{name}: {found.fetched}")
+    record_raw(TABLES[name], found)
+    return found
+
+
+def _of_objects(registered: ManifestRows, frame: pl.DataFrame) -> Metadata:
+    """What the UI shows of the objects of a raw table."""
+    usable = frame.filter(pl.col("status") == "usable")
+    return {
+        "objects": usable.height,
+        "rows": int(usable["rows"].sum()),
+        "bytes": int(usable["bytes"].sum()),
+        **_fetched(registered),
+        "instruments": table_metadata(
+            [
+                {
+                    "instrument": row.instrument_id,
+                    "status": row.status,
+                    "rows": row.rows,
+                    "bytes": row.bytes,
+                    "file": row.path,
+                    **({} if registered.fetched is None else _at_store(row)),
+                }
+                for row in registered.rows
+            ]
+        ),
+        **_converter_notes(registered.rows),
+        "failures": failure_table(registered.rows),
+    }
 
 
 def _converter_notes(rows: Sequence[ManifestRow]) -> Metadata:
@@ -193,11 +218,4 @@ def _figures(row: Profile) -> Line:
     }
 
 
-ASSETS = [
-    _raw_asset("raw_book_deltas", DELTAS),
-    _raw_asset("raw_book_snapshots", SNAPSHOTS),
-    _raw_asset("raw_trades", TRADES),
-    _raw_asset("raw_funding", FUNDING, optional=True),
-    _raw_asset("raw_open_interest", OPEN_INTEREST, optional=True),
-    raw_profiles,
-]
+ASSETS = [register_raw, raw_profiles]
