@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
@@ -23,6 +24,7 @@ BUSY_MESSAGES: Final = 10_000
 
 _FEW_INTERVALS: Final = 24
 _PLACES: Final = 10
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - Polars' naive UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Features:
     def __init__(self, columns: Sequence[MetricColumn], *, is_busy: bool = False) -> None:
         self.is_busy = is_busy
         self._columns = tuple(columns)
-        self._varying = [column for column in columns if column.varies]
+        self._varying = tuple(column for column in columns if column.varies)
         self._values = 0
         self._widths: dict[int, _OfWidth] = {}
 
@@ -90,22 +92,13 @@ class Features:
 
     def _add_varying(self, rows: pl.DataFrame, found: _OfWidth) -> None:
         """Notes the only value of columns that ought to have several."""
-        there = rows.select(
-            each
-            for name in (column.name for column in self._varying)
-            for each in (
-                pl.col(name).min().alias(f"{name}:least"),
-                pl.col(name).max().alias(f"{name}:most"),
-                pl.col("rows").filter(pl.col(name).is_not_null()).sum().alias(f"{name}:rows"),
-            )
-        ).row(0, named=True)
-        for column in self._varying:
+        there = iter(rows.select(_spread_of(self._varying)).row(0))
+        for column, least, most, count in zip(self._varying, there, there, there, strict=True):
             name = column.name
-            least, most, count = (there[f"{name}:{each}"] for each in ("least", "most", "rows"))
             if not count:
                 continue
             if name not in found.only:
-                where = rows.filter(pl.col(name).is_not_null()).row(0, named=True)
+                where = rows.row(int(rows[name].is_not_null().arg_max() or 0), named=True)
                 expected = "more than one value in a busy day"
                 found.only[name] = _Only(_violation(column, where, expected), least, most, 0)
             only = found.only[name]
@@ -160,6 +153,21 @@ def _any_of(columns: tuple[MetricColumn, ...]) -> list[pl.Expr]:
 
 
 @cache
+def _spread_of(columns: tuple[MetricColumn, ...]) -> list[pl.Expr]:
+    """Of each column the least, the most, and how many intervals have a value."""
+    return [
+        each
+        for column in columns
+        for value in [pl.col(column.name)]
+        for each in (
+            value.min().name.suffix(":least"),
+            value.max().name.suffix(":most"),
+            pl.col("rows").filter(value.is_not_null()).sum().alias(f"{column.name}:rows"),
+        )
+    ]
+
+
+@cache
 def _rules_of(columns: tuple[MetricColumn, ...]) -> list[tuple[MetricColumn, pl.Expr, str]]:
     """What may be broken; of many columns it takes longer to say than to look."""
     return [rule for column in columns for rule in _rules(column)]
@@ -175,15 +183,15 @@ def _rules(column: MetricColumn) -> Iterator[tuple[MetricColumn, pl.Expr, str]]:
     yield column, value.is_null() & ~column.null_where, "a value: nothing explains a null here"
 
 
-def _violation(column: MetricColumn, where: dict[str, object], expected: str) -> Violation:
+def _violation(column: MetricColumn, where: dict[str, Any], expected: str) -> Violation:
     """One that was not counted yet."""
-    start = pl.Series([where["interval_start"]], dtype=pl.Datetime("us")).dt.timestamp("ns")
+    start_us = (where["interval_start"] - _EPOCH) // timedelta(microseconds=1)
     value = where[column.name]
     return Violation(
         column.name,
         0,
-        int(str(where["interval_seconds"])),
-        int(start[0]),
+        where["interval_seconds"],
+        start_us * 1_000,
         "null" if value is None else repr(value),
         expected,
     )
