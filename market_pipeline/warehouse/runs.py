@@ -138,8 +138,10 @@ class StagedRuns:
         number = int(rows.rows.sum())
         encoder = RunEncoder(rows.rows)
         start = self._end
+        # All at once: asked of each column by itself it takes three times as long.
+        arrays = rows.columns.to_arrow().combine_chunks()
         chunks = [
-            self._chunk(column, *_page_of(column, rows, encoder, number), number)
+            self._chunk(column, *_page_of(column, rows, arrays, encoder, number), number)
             for column in self._table.columns
         ]
         self._groups.append(
@@ -291,7 +293,7 @@ def _path(column: str) -> Encoded:
 
 
 def _page_of(
-    column: Column, rows: RowRuns, encoder: RunEncoder, number: int
+    column: Column, rows: RowRuns, arrays: pa.Table, encoder: RunEncoder, number: int
 ) -> tuple[Page, Sequence[bytes]]:
     """The page of a column, and the least and the most of it where readers look for rows by it."""
     if column.name in rows.constants:
@@ -302,7 +304,7 @@ def _page_of(
         last_us = rows.first_us + (number - 1) * rows.step_us
         bounds = [packed.pack("<q", each) for each in (rows.first_us, last_us)]
         return counting_page(rows.first_us, rows.step_us, number), bounds
-    return encoder.page(*_bits(rows.columns[column.name].rechunk().to_arrow())), ()
+    return encoder.page(*_bits(arrays[column.name].chunk(0))), ()
 
 
 def _bits(values: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

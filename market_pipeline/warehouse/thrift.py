@@ -78,12 +78,15 @@ def array(items: Sequence[Encoded]) -> Encoded:
 
 def struct(fields: Mapping[int, Encoded]) -> Encoded:
     """A struct of its fields by number, ascending."""
-    parts, last = [], 0
+    whole, last = bytearray(), 0
     for number, (kind, data) in fields.items():
         step = number - last
-        parts.append(
-            bytes([step << 4 | kind]) if step <= _SHORT_STEP else bytes([kind]) + zigzag(number)
-        )
-        parts.append(data)
+        if step <= _SHORT_STEP:
+            whole.append(step << 4 | kind)
+        else:
+            whole.append(kind)
+            whole += zigzag(number)
+        whole += data
         last = number
-    return _STRUCT, b"".join((*parts, b"\0"))
+    whole.append(0)
+    return _STRUCT, bytes(whole)
