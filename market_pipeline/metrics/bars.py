@@ -22,9 +22,11 @@ import numpy as np
 import polars as pl
 
 from market_pipeline.books.scale import Scale, to_steps
+from market_pipeline.books.state import read_only
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError
 from market_pipeline.mapped import ColumnArray
+from market_pipeline.metrics._quote_kernel import HELD, add_quotes
 from market_pipeline.metrics.book_batches import with_book_in_force, with_sound_times
 from market_pipeline.metrics.tables import BARS
 from market_pipeline.metrics.time_weighted import Grid, pieces
@@ -213,39 +215,20 @@ def _steps(values: FloatArray, scale: Scale) -> IntArray:
 
 def _quote_bars(
     bbo: Iterable[pl.DataFrame], grid: Grid, not_observed: IntArray
-) -> dict[str, IntArray]:
-    bars = {
-        name: np.zeros(grid.number, np.int64)
-        for name in (*_MID2, *_SPREAD_TICKS, "valid_ns", "quoted_ns")
-    }
+) -> dict[str, ColumnArray]:
+    quotes, held = np.zeros((grid.number, 2, 4), np.int64), np.zeros((grid.number, 2), np.int64)
     for rows, _ in with_book_in_force(with_sound_times(bbo)):
-        state, bar, held_ns = pieces(
+        parts = pieces(
             rows["ts_receipt_ns"].to_numpy(), rows["flags"].to_numpy(), grid, not_observed
         )
-        np.add.at(bars["valid_ns"], bar, held_ns)
         bid, ask = rows["bid_price_ticks"], rows["ask_price_ticks"]
-        has_both = (bid.is_not_null() & ask.is_not_null()).to_numpy()[state]
-        state, bar, held_ns = state[has_both], bar[has_both], held_ns[has_both]
-        if not bar.size:
-            continue
-        bid_ticks, ask_ticks = (each.fill_null(0).to_numpy()[state] for each in (bid, ask))
-        _extend(bars, _MID2, bar, bid_ticks + ask_ticks)
-        _extend(bars, _SPREAD_TICKS, bar, ask_ticks - bid_ticks)
-        np.add.at(bars["quoted_ns"], bar, held_ns)
-    return bars
-
-
-def _extend(
-    bars: Mapping[str, IntArray], names: Sequence[str], bar: IntArray, values: IntArray
-) -> None:
-    """Takes further values into account: in order of time, and so the bar of each."""
-    opened, high, low, close = (bars[name] for name in names)
-    at, first = np.unique(bar, return_index=True)
-    is_new = bars["quoted_ns"][at] == 0
-    opened[at[is_new]] = values[first[is_new]]
-    high[at] = np.maximum(np.where(is_new, _LEAST, high[at]), np.maximum.reduceat(values, first))
-    low[at] = np.minimum(np.where(is_new, _MOST, low[at]), np.minimum.reduceat(values, first))
-    close[at] = values[np.append(first[1:], bar.size) - 1]
+        has_both = (bid.is_not_null() & ask.is_not_null()).to_numpy()
+        ticks = (each.fill_null(0).to_numpy() for each in (bid, ask))
+        add_quotes(quotes, held, *map(read_only, (*parts, has_both, *ticks)))
+    return {
+        **dict(zip((*_MID2, *_SPREAD_TICKS), quotes.reshape(-1, 8).T, strict=True)),
+        **dict(zip(HELD, held.T, strict=True)),
+    }
 
 
 def _wider(bars: _Bars, number: int) -> _Bars:
