@@ -142,8 +142,8 @@ def month_figures() -> list[Figure]:
     ]
 
 
-def vendor_task(rows: int) -> Task:
-    """A vendor's day of so many rows, and the same day again."""
+def vendor_task(rows: int, message_rows: int | None = None) -> Task:
+    """A vendor's day of so many rows, and the same day again; see `synthetic_lake`."""
     instrument = {
         "venue": EXCHANGE,
         "symbol": symbol_of(SEED),
@@ -151,7 +151,7 @@ def vendor_task(rows: int) -> Task:
         "tick": str(1 / TICKS_PER_UNIT),
         "lot": str(1 / LOTS_PER_UNIT),
     }
-    lake = synthetic_lake(rows) / "lake"
+    lake = synthetic_lake(rows, message_rows=message_rows) / "lake"
     return Task(str(lake), [instrument], [DAY.isoformat()] * (1 + _FURTHER_DAYS))
 
 

@@ -7,6 +7,8 @@ and the code that made it:
     <day>/lake/book/…     a snapshot every 100 ms, as the vendor has them
     <day>/lake/trades/…   one trade
     <day>/seed/book/…     one a minute, so that what is timed is the deltas
+
+A day of shorter messages is the same rows, cut into messages of a few, with a snapshot a minute.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 
 from benchmarks import generator
 from benchmarks.feed import FIRST_NS, SNAPSHOT_LEVELS, Tops
+from benchmarks.generator import Block
 from benchmarks.workspace import work_folder
 from market_pipeline.books.state import Deltas
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
@@ -45,14 +48,23 @@ def symbol_of(seed: int) -> str:
     return f"SEED{seed}-USDT-PERP"
 
 
-def synthetic_lake(rows: int, seeds: tuple[int, ...] = (generator.SEED,)) -> Path:
-    """The folder of a synthetic day, written if it is not there yet: one instrument a seed."""
-    folder = work_folder() / "days" / f"{rows}-{'-'.join(map(str, seeds))}-{_version()}"
+def synthetic_lake(
+    rows: int, seeds: tuple[int, ...] = (generator.SEED,), *, message_rows: int | None = None
+) -> Path:
+    """The folder of a synthetic day, written if it is not there yet: one instrument a seed.
+
+    Args:
+        rows: Of the deltas.
+        seeds: Each is another day.
+        message_rows: The most rows of a message; None leaves them as the market has them.
+    """
+    short = f"-{message_rows}" if message_rows else ""
+    folder = work_folder() / "days" / f"{rows}-{'-'.join(map(str, seeds))}{short}-{_version()}"
     if not folder.is_dir():
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         for seed in seeds:
-            _write_day(partial, rows, seed)
+            _write_day(partial, rows, seed, message_rows)
         partial.rename(folder)
     return folder
 
@@ -64,25 +76,42 @@ def _version() -> str:
     return digest.hexdigest()[:8]
 
 
-def _write_day(folder: Path, rows: int, seed: int) -> None:
+def _write_day(folder: Path, rows: int, seed: int, message_rows: int | None) -> None:
     with ExitStack() as stack:
         deltas, snapshots, seeding = (
             stack.enter_context(_writer(folder / root, table, seed))
             for root, table in (("lake", DELTAS), ("lake", SNAPSHOTS), ("seed", SNAPSHOTS))
         )
-        minute = 0
+        minute = last = 0
         for block in generator.blocks(rows, seed, block_rows=_ROW_GROUP_ROWS):
+            if message_rows:
+                block = _shortened(block, message_rows, last)  # noqa: PLW2901
+                last = int(block.deltas.sequence_number[-1])
             deltas.write_table(_delta_table(block.deltas), row_group_size=_ROW_GROUP_ROWS)
             table = _snapshot_table(block.tops)
-            snapshots.write_table(table)
             minutes = block.tops.receipt_ns // _NS_PER_MINUTE
             begins = np.diff(minutes, prepend=minute) > 0
-            seeding.write_table(table.filter(pa.array(begins)))
+            of_minutes = table.filter(pa.array(begins))
+            snapshots.write_table(of_minutes if message_rows else table)
+            seeding.write_table(of_minutes)
             minute = minutes[-1] if minutes.size else minute
     # One trade is enough for silences to be looked at, as on a vendor's day.
     with _writer(folder / "lake", TRADES, seed) as trades:
         trade = ["buy", 0.001, 60_000.0, 1, FIRST_NS, FIRST_NS]
         trades.write_table(pa.table([[value] for value in trade], schema=_schema(TRADES)))
+
+
+def _shortened(block: Block, message_rows: int, last: int) -> Block:
+    """The block with its messages cut into shorter ones, numbered on from the last before."""
+    deltas, tops = block.deltas, block.tops
+    number, row = deltas.sequence_number, np.arange(deltas.sequence_number.size)
+    starts = np.flatnonzero(np.diff(number, prepend=number[0] - 1))
+    of_message = row - np.repeat(starts, np.diff(starts, append=row.size))
+    numbers = last + np.cumsum(of_message % message_rows == 0)
+    ends = np.searchsorted(number, tops.sequence_number, side="right") - 1
+    return Block(
+        deltas._replace(sequence_number=numbers), tops._replace(sequence_number=numbers[ends])
+    )
 
 
 def _writer(root: Path, table: RawTable, seed: int) -> pq.ParquetWriter:

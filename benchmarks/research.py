@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from benchmarks.chain import Task, settings_of, vendor_task
 from benchmarks.figures import Figure
 from benchmarks.measure import Spread, peak_rss_mb, run_child
 from benchmarks.workspace import scratch
-from market_pipeline import compare, replay
+from market_pipeline import compare, replay, update_counts
 from market_pipeline.books.player import Message
 from market_pipeline.cli.days import run_days
 from market_pipeline.cli.timings import StepTimes
@@ -30,6 +30,8 @@ __all__ = ["research_figures"]
 
 _REBUILD, _TABLES = "rebuild_books", ("trades", "bars", "measure_day")
 _DEPTH = 5
+_LEVELS = 50
+_SHORT_ROWS = (10, 4)
 
 
 def research_figures(rows: int, runs: int) -> list[Figure]:
@@ -39,16 +41,8 @@ def research_figures(rows: int, runs: int) -> list[Figure]:
         rows: Of the deltas of the day.
         runs: Of each.
     """
-    task = vendor_task(rows)
-    with scratch() as folder:
-        variables = settings_of(task, folder, folder / "data")
-
-        def measured(what: str) -> dict[str, Any]:
-            arguments = what, json.dumps(asdict(task)), runs
-            return run_child("benchmarks.research", arguments, folder, **variables)
-
-        days = measured("publish")["steps"]
-        found = {what: measured(what) for what in ("callback", "loop", "compare")}
+    found = _found(vendor_task(rows), runs, ("callback", "updates", "loop", "compare"))
+    days = found["publish"]["steps"]
     group = f"research on a vendor's day of {rows:,} rows"
     ratio = Spread.of(sum(each[name] for name in _TABLES) / each[_REBUILD] for each in days)
     figures = [
@@ -63,6 +57,7 @@ def research_figures(rows: int, runs: int) -> list[Figure]:
     ]
     for what, name, bar in (
         ("callback", "replay through a compiled callback", 1.0),
+        ("updates", f"updates counted by level, {_LEVELS} levels", None),
         ("loop", f"replay through a Python loop, {_DEPTH} levels", None),
         ("compare", "compared with itself", None),
     ):
@@ -72,7 +67,32 @@ def research_figures(rows: int, runs: int) -> list[Figure]:
             Figure(group, name, "M messages / CPU s", rates, bar=bar),
             Figure(group, f"peak memory: {name}", "MB RSS", peak, more_is_better=False),
         ]
-    return figures
+    return figures + [_of_short_messages(rows // 4, runs, most) for most in _SHORT_ROWS]
+
+
+def _of_short_messages(rows: int, runs: int, message_rows: int) -> Figure:
+    """Replay through a compiled callback of a day of short messages and a snapshot a minute."""
+    callback = _found(vendor_task(rows, message_rows), runs, ("callback",))["callback"]
+    messages = callback["messages"]
+    return Figure(
+        f"research on a day of {rows:,} rows, at most {message_rows} a message",
+        f"replay through a compiled callback, {rows / messages:.1f} rows a message",
+        "M messages / CPU s",
+        Spread.of(messages / cpu_s / 1e6 for cpu_s in callback["cpu_s"]),
+        bar=1.0,
+    )
+
+
+def _found(task: Task, runs: int, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What processes of their own answer of a published day, and of publishing it."""
+    with scratch() as folder:
+        variables = settings_of(task, folder, folder / "data")
+        return {
+            what: run_child(
+                "benchmarks.research", (what, json.dumps(asdict(task)), runs), folder, **variables
+            )
+            for what in ("publish", *asked)
+        }
 
 
 def _publish(task: Task, runs: int) -> dict[str, Any]:
@@ -100,6 +120,11 @@ def _count(state: np.ndarray, message: Message, _levels: object) -> bool:
 def _called_back(task: Task) -> int:
     state = np.zeros(2, np.int64)
     return int(replay(task.ids, *_span(task), on_message=_count, state=state)[0])
+
+
+def _updates(task: Task) -> int:
+    counts = update_counts(task.ids, *_span(task), limit=_LEVELS)
+    return int(counts.unique("ts_interval_ns")["message_count"].sum())
 
 
 def _looped(task: Task) -> int:
@@ -130,7 +155,12 @@ def main() -> None:
     """Does what is named for a task given as JSON, and prints what it took as JSON."""
     os.umask(0o077)
     what, task, runs = sys.argv[1], Task(**json.loads(sys.argv[2])), int(sys.argv[3])
-    timed = {"callback": _called_back, "loop": _looped, "compare": _compared}
+    timed = {
+        "callback": _called_back,
+        "updates": _updates,
+        "loop": _looped,
+        "compare": _compared,
+    }
     answer = _publish(task, runs) if what == "publish" else _timed(timed[what], task, runs)
     sys.stdout.write(json.dumps(answer) + "\n")
 

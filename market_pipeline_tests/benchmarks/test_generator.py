@@ -188,3 +188,22 @@ class TestLake:
         assert np.array_equal(intervals, batch.ts_receipt_ns // (every_ms * 1_000_000))
         assert (batch.bid_size > 0).all()
         assert (batch.bid_price[:, 0] < batch.ask_price[:, 0]).all()
+
+    def test_of_shorter_messages(self, lake, monkeypatch):
+        """It has the same rows in messages of a few, and snapshots at the end of whole ones."""
+        monkeypatch.setenv("BENCH_FOLDER", str(lake.parents[1]))
+        short = synthetic_lake(100_000, (3,), message_rows=4)
+        where = EXCHANGE, symbol_of(3), DAY
+        whole, cut = (
+            joined([b.sequence_number, b.is_bid, b.price, b.size] for b in read_deltas(files))
+            for files in (day_shards(each / "lake", DELTAS, *where) for each in (lake, short))
+        )
+        assert_same(whole[1:], cut[1:])
+        ends, cut_ends = (
+            np.flatnonzero(np.diff(each[0], append=each[0][-1] + 1)) for each in (whole, cut)
+        )
+        assert 4 == np.diff(cut_ends).max()
+        assert set(ends) <= set(cut_ends)
+        seeds = read_snapshots(day_shards(short / "lake", SNAPSHOTS, *where))
+        numbers = np.concatenate([batch.sequence_number for batch in seeds])
+        assert set(numbers) <= set(cut[0][ends])
