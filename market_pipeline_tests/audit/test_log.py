@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import msgspec
@@ -18,7 +16,7 @@ from market_pipeline.audit.chain import ChainKey, line_of, parsed
 from market_pipeline.audit.log import AuditLog, log_files
 from market_pipeline.audit.verify import Anchor, Fault, Verified, read_entries, verify
 from market_pipeline.errors import WarehouseBusyError
-from market_pipeline_tests.defs.workspace import forks
+from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, forks
 
 KEY = ChainKey.derived(bytes(range(32)))
 
@@ -44,6 +42,14 @@ def kinds(found: Verified) -> list[str]:
 
 def write_in_a_process(folder: Path, first: int) -> None:
     write(log_of(folder, max_bytes=20_000), range(first, first + 250))
+
+
+def write_for_ever(folder: Path, begun: Event) -> None:
+    log = log_of(folder)
+    write(log, range(1))
+    begun.set()
+    while True:
+        write(log, range(100))
 
 
 class TestAppend:
@@ -123,20 +129,12 @@ class TestAppend:
     def test_a_writer_that_is_killed(self, tmp_path: Path):
         """After kill -9 in the middle of writing, the next process goes on and all verifies."""
         for _ in range(3):
-            code = (
-                "from pathlib import Path; import sys\n"
-                "from market_pipeline_tests.audit.test_log import log_of, write\n"
-                "log = log_of(Path(sys.argv[1])); print(flush=True)\n"
-                "while True: write(log, range(100))"
-            )
-            with subprocess.Popen(
-                [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE
-            ) as process:
-                assert process.stdout is not None
-                process.stdout.readline()
-                while not log_files(tmp_path):
-                    pass
-                process.send_signal(signal.SIGKILL)
+            begun = forks().Event()
+            writer = forks().Process(target=write_for_ever, args=(tmp_path, begun))
+            writer.start()
+            assert begun.wait(PATIENCE_SECONDS)
+            writer.kill()
+            writer.join()
         write(log_of(tmp_path), range(1))
         assert [] == verify(tmp_path, KEY).faults
 
