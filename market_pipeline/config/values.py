@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from itertools import pairwise
 from pathlib import Path
@@ -86,18 +87,22 @@ def _calendar_day(value: object) -> object:
     return value
 
 
+_YEARS = range(1679, 2262)
+"""Those whose times, in any zone, are a number of ns in 64 bits."""
+
+
 def _instant(value: object) -> object:
     """A time of UTC of a calendar day, which is its beginning, or of a time that says its zone."""
     if isinstance(value, str):
         try:
-            return datetime.combine(date.fromisoformat(value), time(), UTC)
+            value = datetime.combine(date.fromisoformat(value), time(), UTC)
         except ValueError:
-            pass
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            value = None
+            with suppress(ValueError):
+                value = datetime.fromisoformat(str(value))
     if isinstance(value, datetime) and value.tzinfo is not None:
+        # By the year as it is written: near the calendar's ends another zone has no such time.
+        if value.year not in _YEARS:
+            raise ValueError(f"expected a year from {_YEARS[0]} to {_YEARS[-1]}")
         return value.astimezone(UTC)
     raise ValueError("expected a day written YYYY-MM-DD, or a time such as 2024-03-05T08:00:00Z")
 

@@ -15,9 +15,10 @@ from market_pipeline.warehouse.tables import Column, View
 __all__ = ["COVERAGE", "read_coverage", "with_rows"]
 
 _QUERY = f"""
-WITH instruments AS (
+WITH instruments AS (  -- a day without a book says nothing of a listing that was stated later
     SELECT exchange, symbol,
-           arg_max_null(listed_ns, dt) AS listed_ns, arg_max_null(delisted_ns, dt) AS delisted_ns
+           arg_max_null(listed_ns, (outcome = 'rebuilt', dt)) AS listed_ns,
+           arg_max_null(delisted_ns, (outcome = 'rebuilt', dt)) AS delisted_ns
     FROM {VALIDATION_REPORT.sql_name}
     GROUP BY exchange, symbol
 ),
@@ -25,26 +26,32 @@ days AS (
     SELECT CAST(unnest(generate_series(min(dt), max(dt), INTERVAL 1 DAY)) AS DATE) AS dt
     FROM {VALIDATION_REPORT.sql_name}
 ),
+listed AS (
+    SELECT exchange, symbol, dt, greatest(0, least(
+               epoch_ns(dt + INTERVAL 1 DAY), instruments.delisted_ns
+           ) - greatest(epoch_ns(dt::TIMESTAMP), instruments.listed_ns)) / 1e9 AS listed_seconds
+    FROM instruments CROSS JOIN days
+),
 expected AS (
     SELECT exchange, symbol, dt, report.* EXCLUDE (exchange, symbol, dt, expected_seconds),
-           CASE WHEN report.outcome IS NOT NULL  -- a row of a version that did not know has null
-           THEN coalesce(report.expected_seconds, {SECONDS_PER_DAY})
-           ELSE greatest(0, least(
-               {SECONDS_PER_DAY}::DOUBLE,
-               (epoch_ns(dt + INTERVAL 1 DAY) - instruments.listed_ns) / 1e9,
-               (instruments.delisted_ns - epoch_ns(dt::TIMESTAMP)) / 1e9
-           )) END AS expected_seconds
-    FROM instruments CROSS JOIN days
-    LEFT JOIN {VALIDATION_REPORT.sql_name} AS report USING (exchange, symbol, dt)
+           -- a row of a version that did not know has null
+           least(
+               CASE WHEN outcome = 'rebuilt' THEN NULL ELSE listed_seconds END,
+               coalesce(report.expected_seconds, {SECONDS_PER_DAY}.0::DOUBLE)
+           ) AS expected_seconds
+    FROM listed
+    LEFT JOIN {VALIDATION_REPORT.sql_name} AS report
+    USING (exchange, symbol, dt)
 )
-SELECT exchange, symbol, dt, condition, expected_seconds,
+SELECT exchange, symbol, dt,
+       CASE WHEN is_expected THEN condition END AS condition, expected_seconds,
        valid_seconds / nullif(expected_seconds, 0) AS valid_share,
        verified_seconds / nullif(expected_seconds, 0) AS verified_share,
        observed_seconds / nullif(expected_seconds, 0) AS observed_share,
        gap_seconds, crossed_seconds,
-       len(reasons) AS reasons,
-       reasons[1] AS first_reason
-FROM expected
+       CASE WHEN is_expected THEN len(reasons) END AS reasons,
+       CASE WHEN is_expected THEN reasons[1] END AS first_reason
+FROM (SELECT *, outcome = 'rebuilt' OR expected_seconds > 0 AS is_expected FROM expected)
 """
 
 COVERAGE = View(
@@ -65,8 +72,8 @@ COVERAGE = View(
         Column(
             "expected_seconds",
             "DOUBLE",
-            "Seconds of the day in which the instrument is listed, by the newest row of it where "
-            "nothing was validated.",
+            "Seconds of the day in which the instrument is listed; where there is no book, by its "
+            "newest row that has one.",
         ),
         Column(
             "valid_share",

@@ -53,6 +53,21 @@ def test_no_time(tmp_path, text):
     assert "(BINANCE:BTC-USDT).delisted: expected a day written YYYY-MM-DD" in caught.value.found
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["9999-12-31", "9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00", "2262-01-01"],
+)
+def test_no_time_in_ns(tmp_path, text):
+    """A time that is no number of ns in 64 bits, as reports have it, is refused."""
+    file = tmp_path / "instruments.yaml"
+    entry = f"{{venue: BINANCE, symbol: BTC-USDT, source: crypto_lake, delisted: {text}}}"
+    file.write_text(f"instruments:\n  - {entry}\n")
+    with pytest.raises(InstrumentsError) as caught:
+        load_instruments(file)
+
+    assert "delisted: expected a year from 1679 to 2261" in caught.value.found
+
+
 @pytest.mark.parametrize("end", [MIDNIGHT, MIDNIGHT - timedelta(days=1)])
 def test_delisted_first(end):
     """An instrument that is delisted no later than it is listed is refused."""

@@ -120,6 +120,41 @@ class TestView:
             (0.0, None),
         ] == found.rows()
 
+    def test_listed_and_delisted_on_one_day(self):
+        """Of a day without a verdict only the time between the two is expected."""
+        first_ns = DAY_START_NS + (86_400 + 8 * 3_600) * NS_PER_SECOND
+        listing = {"listed_ns": first_ns, "delisted_ns": first_ns + 3_600 * NS_PER_SECOND}
+        rows = [a_row(symbol="ALL"), a_row(symbol="ALL", dt=LATER), a_row(dt=LATER, **listing)]
+        found = coverage_of(rows).filter(pl.col("symbol") != "ALL")
+
+        assert [0.0, 3_600.0, 0.0, 86_400.0] == found["expected_seconds"].to_list()
+
+    def test_missing_before_its_listing_was_known(self):
+        """A day found missing is not expected any more once a newer book says it is not listed.
+
+        A delisted instrument's newest rows have no book, and those of before do not know of it.
+        """
+        hour_ns = 3_600 * NS_PER_SECOND
+        missing = {"condition": "missing", "reasons": ("no file",)}
+        listing = {
+            "listed_ns": DAY_START_NS + 32 * hour_ns,
+            "delisted_ns": DAY_START_NS + 54 * hour_ns,
+        }
+        rows = [
+            a_failed_row(dt=DAY, **missing),
+            a_failed_row(dt=DAY + timedelta(days=1), **missing),
+            a_row(dt=DAY + timedelta(days=2), expected_seconds=21_600.0, **listing),
+            a_failed_row(dt=LATER, **missing),
+        ]
+        found = coverage_of(rows).select("condition", "expected_seconds", "first_reason")
+
+        assert [
+            (None, 0.0, None),
+            ("missing", 57_600.0, "no file"),
+            ("available", 21_600.0, None),
+            (None, 0.0, None),
+        ] == found.rows()
+
     def test_columns_are_documented(self, tmp_path: Path):
         """docs/sql.md lists the view's columns with their types, in order."""
         drawn_catalogue(tmp_path)

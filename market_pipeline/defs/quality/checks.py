@@ -14,7 +14,7 @@ from msgspec import to_builtins
 
 from market_pipeline.alerts.alert import DayOutcomes, FailedOutcome
 from market_pipeline.capture.klines import KLINE_SECONDS, day_differences
-from market_pipeline.config.instruments import Instrument, load_instruments
+from market_pipeline.config.instruments import Instrument, listed_on, load_instruments
 from market_pipeline.defs.describe import Line, markdown_text, table_metadata
 from market_pipeline.defs.interrupts import run_step
 from market_pipeline.defs.partitions import DAILY, day_of, is_green
@@ -93,7 +93,8 @@ def quality_checks(
     published = read_day(pipeline.warehouse, tables, day_of(context))
     rows = {row.instrument_id: row for row in ReportRow.read(published[report.sql_name])}
     # All of them, also in a run for some: a rerun of one must not hide what fails elsewhere.
-    instruments = load_instruments(pipeline.settings.instruments_file)
+    # What was published of one before it was known that it is not listed fails nothing any more.
+    instruments = listed_on(day_of(context), load_instruments(pipeline.settings.instruments_file))
     found = [
         (instrument, outcome)
         for instrument in instruments

@@ -61,7 +61,7 @@ def uncompared_days(
     that publishes it.
 
     Args:
-        instruments: Those configured.
+        instruments: Those configured; a day on which one is not listed is not compared.
         warehouse: Where their books are published.
         first: The first day that counts.
     """
@@ -81,7 +81,8 @@ def uncompared_days(
         tables = [_parts(golden, table, address.instrument) for table in COMPARED_BOOKS]
         for day in sorted(own.keys() & tables[0].keys()):
             now = [table[day] for table in tables if day in table]
-            if day >= first and read.get((instrument.id, day)) != now:
+            is_run = day >= first and instrument.is_listed_on(day)
+            if is_run and read.get((instrument.id, day)) != now:
                 days.setdefault(day, {})[instrument.id] = now
     return Uncompared(
         [

@@ -79,6 +79,17 @@ def test_the_second_of_two_books(own, golden):
     assert first.fingerprint != again.fingerprint
 
 
+def test_a_day_before_its_listing(own, golden):
+    """A published day on which the instrument is not listed, which no run compares, is none."""
+    fidelity = Fidelity(golden=f"BINANCE:BTC-USDT@{golden.data_dir}")
+    instrument = an_instrument("BTC-USDT", fidelity=fidelity, listed=f"{DAY}T12:00:00Z")
+    for warehouse in (own, golden):
+        published(warehouse, FIRST, DAY)
+        refresh_catalogue(warehouse)
+
+    assert [DAY] == [each.day for each in uncompared_days([instrument], own, FIRST).days]
+
+
 def test_a_golden_folder_that_is_gone(own, tmp_path):
     """It is named, and keeps nobody else from being compared."""
     instruments = [
