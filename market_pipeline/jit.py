@@ -16,13 +16,32 @@ from typing import Any, Never, ParamSpec, TypeVar, cast
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
+from numba.core.compiler import CompilerBase
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_machinery import PassManager
 from numba.core.cpu import CPUContext
 from numba.core.registry import CPUDispatcher
 from numba.core.targetconfig import ConfigStack
+from numba.core.typed_passes import (
+    AnnotateTypes,
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
 from numba.core.types import BaseFunction, Function, Type, unliteral
 from numba.core.typing.context import Context
 from numba.core.typing.templates import CallableTemplate, Signature
+from numba.core.untyped_passes import (
+    DeadBranchPrune,
+    FixupArgs,
+    GenericRewrites,
+    IRProcessing,
+    ReconstructSSA,
+    RewriteSemanticConstants,
+    TranslateByteCode,
+)
 from platformdirs import user_cache_path
 
 __all__ = ["callback_kernel", "inlined_kernel", "is_compiled", "kernel"]
@@ -37,6 +56,22 @@ _OPTIONS = {"nopython": True, "nogil": True, "_nrt": False, "no_cfunc_wrapper": 
 
 # What calls a function from Python took a quarter of the compilation; kernels call most of them.
 _PART_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
+
+_PASSES = (
+    TranslateByteCode,
+    FixupArgs,
+    IRProcessing,
+    RewriteSemanticConstants,
+    DeadBranchPrune,
+    GenericRewrites,
+    ReconstructSSA,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+    IRLegalization,
+    AnnotateTypes,
+    NativeLowering,
+    NoPythonBackend,
+)
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -70,6 +105,22 @@ def callback_kernel(function: Callable[_Parameters, _Result]) -> Callable[_Param
 def is_compiled(package: Path) -> bool:
     """Whether there is machine code of a folder's kernels as they are."""
     return any((_CACHE_FOLDER / _digest(package)).rglob("*.nbc"))
+
+
+class _Compiler(CompilerBase):
+    """What of numba's compiler kernels need, which have no closures, and make no arrays.
+
+    What looks for these, and the analysis of the whole function after each look, took an eighth of
+    the compilation.
+    """
+
+    def define_pipelines(self) -> list[PassManager]:
+        """Gives the passes."""
+        passes = PassManager("kernel")
+        for each in _PASSES:
+            passes.add_pass(each, each.name())
+        passes.finalize()
+        return [passes]
 
 
 class _PartLibrary(JITCodeLibrary):
@@ -160,8 +211,8 @@ class _Kernel(CPUDispatcher):
     def __init__(
         self, py_func: Callable[..., object], part_options: Mapping[str, bool] = _PART_OPTIONS
     ) -> None:
-        super().__init__(py_func, targetoptions=_OPTIONS)
-        self.part = _Part(py_func, targetoptions=dict(part_options))
+        super().__init__(py_func, targetoptions=_OPTIONS, pipeline_class=_Compiler)
+        self.part = _Part(py_func, targetoptions=dict(part_options), pipeline_class=_Compiler)
         self.enable_caching()
 
     def enable_caching(self) -> None:
