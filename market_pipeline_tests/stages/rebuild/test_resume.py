@@ -153,7 +153,7 @@ class TestGoingOn:
         )
         victim = subprocess.Popen([sys.executable, str(script), str(folder)])
         saved = None
-        for _ in range(600):
+        for _ in range(6_000):  # on a busy machine the libraries take long to load
             saved = next(warehouse.staging_dir.glob("*.resume"), None)
             if saved or victim.poll() is not None:
                 break
