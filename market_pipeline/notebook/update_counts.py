@@ -92,7 +92,8 @@ def update_counts(
 
 
 def _refuse_no_limit(limit: int) -> None:
-    if not (isinstance(limit, int | np.integer) and 1 <= limit <= _FARTHEST):
+    is_number = isinstance(limit, int | np.integer) and not isinstance(limit, bool)
+    if not (is_number and 1 <= limit <= _FARTHEST):
         raise DomainError(
             "`limit` is no number of levels or ticks",
             next_step="Give how far from the touch changes are counted by themselves.",

@@ -15,16 +15,22 @@ from market_pipeline.warehouse.tables import Column, View
 __all__ = ["COVERAGE", "read_coverage", "with_rows"]
 
 _QUERY = f"""
-WITH instruments AS (  -- a day without a book says nothing of a listing that was stated later
+WITH report AS (
+    FROM {VALIDATION_REPORT.sql_name}
+    UNION ALL BY NAME  -- null in a catalogue of a version that did not have them
+    SELECT NULL::DOUBLE AS expected_seconds,
+           NULL::BIGINT AS listed_ns, NULL::BIGINT AS delisted_ns WHERE false
+),
+instruments AS (  -- a day without a book says nothing of a listing that was stated later
     SELECT exchange, symbol,
            arg_max_null(listed_ns, (outcome = 'rebuilt', dt)) AS listed_ns,
            arg_max_null(delisted_ns, (outcome = 'rebuilt', dt)) AS delisted_ns
-    FROM {VALIDATION_REPORT.sql_name}
+    FROM report
     GROUP BY exchange, symbol
 ),
 days AS (
     SELECT CAST(unnest(generate_series(min(dt), max(dt), INTERVAL 1 DAY)) AS DATE) AS dt
-    FROM {VALIDATION_REPORT.sql_name}
+    FROM report
 ),
 listed AS (
     SELECT exchange, symbol, dt, greatest(0, least(
@@ -34,14 +40,11 @@ listed AS (
 ),
 expected AS (
     SELECT exchange, symbol, dt, report.* EXCLUDE (exchange, symbol, dt, expected_seconds),
-           -- a row of a version that did not know has null
            least(
                CASE WHEN outcome = 'rebuilt' THEN NULL ELSE listed_seconds END,
-               coalesce(report.expected_seconds, {SECONDS_PER_DAY}.0::DOUBLE)
+               coalesce(report.expected_seconds, {SECONDS_PER_DAY}::DOUBLE)
            ) AS expected_seconds
-    FROM listed
-    LEFT JOIN {VALIDATION_REPORT.sql_name} AS report
-    USING (exchange, symbol, dt)
+    FROM listed LEFT JOIN report USING (exchange, symbol, dt)
 )
 SELECT exchange, symbol, dt,
        CASE WHEN is_expected THEN condition END AS condition, expected_seconds,
@@ -108,8 +111,7 @@ def read_coverage(
     """The rows of `quality.coverage`, by instrument and day.
 
     Args:
-        connection: To the catalogue; one that is older than the view will do
-            if its report has the columns.
+        connection: To the catalogue; one that is older than the view will do.
         start, end: The first and the last UTC day, both included; None leaves that end open.
         instruments: Only these ids (VENUE:SYMBOL); empty for all.
     """

@@ -62,7 +62,14 @@ class TestUpdateCounts:
 
     @pytest.mark.parametrize(
         "wrong",
-        [{"by": "tick"}, {"limit": 0}, {"limit": 2.5}, {"limit": 10**6}, {"every_seconds": 0}],
+        [
+            {"by": "tick"},
+            {"limit": 0},
+            {"limit": 2.5},
+            {"limit": True},
+            {"limit": 10**6},
+            {"every_seconds": 0},
+        ],
         ids=str,
     )
     def test_wrong_arguments(self, market: Market, wrong):

@@ -169,7 +169,13 @@ def take_inventory(
             for raw, days in zip(RAW_TABLES, own[: len(RAW_TABLES)], strict=True)
         ]
         tables += [
-            TableInventory(instrument.id, raw.name, days, [])
+            TableInventory(
+                instrument.id,
+                raw.name,
+                days,
+                [],
+                [day for day in days if not instrument.is_listed_on(day)],
+            )
             for raw, days in zip(OPTIONAL_TABLES, own[len(RAW_TABLES) :], strict=True)
             if days
         ]

@@ -88,12 +88,14 @@ class TestStore:
 
     def test_listing(self, tmp_path):
         """No day is missing on which it is not listed; one that is there all the same is named."""
-        store = FakeStore({key(day=day): b"a" for day in (DAYS[0], DAYS[2])})
+        there = [(DELTAS, DAYS[0]), (DELTAS, DAYS[2]), (FUNDING, DAYS[0])]
+        store = FakeStore({key(raw, day): b"a" for raw, day in there})
         late = BTC.model_copy(update={"listed": datetime.combine(DAYS[1], time(9), UTC)})
-        deltas, snapshots, _ = take_inventory(tmp_path, store, [late], DAYS[0], DAYS[3])
+        deltas, snapshots, _, funding = take_inventory(tmp_path, store, [late], DAYS[0], DAYS[3])
 
         assert ([DAYS[1], DAYS[3]], [DAYS[0]]) == (deltas.missing, deltas.not_listed)
         assert ([*DAYS[1:]], []) == (snapshots.missing, snapshots.not_listed)
+        assert ([], [DAYS[0]]) == (funding.missing, funding.not_listed)
         assert [DAYS[2]] == [each.day for each in to_fetch([deltas, snapshots], [late])]
 
     def test_optional_tables(self, tmp_path):
