@@ -5,7 +5,7 @@ A table of an instrument is one listing, whatever the number of its days.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -159,27 +159,23 @@ def take_inventory(
         first, last = start or min(known, default=None), end or max(known, default=None)
         span = [] if first is None or last is None else list(_days_between(first, last))
         tables += [
-            TableInventory(
-                instrument.id,
-                raw.name,
-                days,
-                [day for day in span if day not in days and instrument.is_listed_on(day)],
-                [day for day in days if not instrument.is_listed_on(day)],
-            )
-            for raw, days in zip(RAW_TABLES, own[: len(RAW_TABLES)], strict=True)
-        ]
-        tables += [
-            TableInventory(
-                instrument.id,
-                raw.name,
-                days,
-                [],
-                [day for day in days if not instrument.is_listed_on(day)],
-            )
-            for raw, days in zip(OPTIONAL_TABLES, own[len(RAW_TABLES) :], strict=True)
-            if days
+            _table_of(instrument, raw, days, span if raw in RAW_TABLES else [])
+            for raw, days in zip(listed, own, strict=True)
+            if days or raw in RAW_TABLES
         ]
     return tables
+
+
+def _table_of(
+    instrument: Instrument, raw: RawTable, days: Mapping[date, DayObjects], span: Iterable[date]
+) -> TableInventory:
+    return TableInventory(
+        instrument.id,
+        raw.name,
+        days,
+        missing=[day for day in span if day not in days and instrument.is_listed_on(day)],
+        not_listed=[day for day in days if not instrument.is_listed_on(day)],
+    )
 
 
 def _days_of(
