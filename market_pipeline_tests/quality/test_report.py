@@ -355,6 +355,18 @@ class TestListing:
         assert (43_200.0, "available") == (row.expected_seconds, row.condition)
         assert row.expected_seconds - 1 < row.valid_seconds <= row.expected_seconds
 
+    def test_no_message_while_it_is_listed(self):
+        """What is missing begins when it is listed, and not with the last message before."""
+        arrays = a_clean_day()
+        early = {
+            name: each[:7_200] if len(each) == 172_800 else each[each < DAY_START_NS]
+            for name, each in arrays.items()
+        }
+        row = row_of(early, instrument=self.HALF)
+
+        assert row.last_message_ns < NOON_NS
+        assert row.reasons[0].startswith("The last 43,200 s are missing, from 12:00:00.000000 UTC")
+
     def test_no_book(self):
         """What was expected is known of a day without data, too."""
         row = report_failure(

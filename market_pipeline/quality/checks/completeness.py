@@ -42,12 +42,12 @@ def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
     if row.first_message_ns is None:
         faults.append(Fault(severity, head, tolerance, "no message lies inside the UTC day"))
     elif head > tolerance:
-        text = (
-            f"the first {seconds_text(head)} are missing, up to {time_text(row.first_message_ns)}"
-        )
+        first_ns = _within_listing(row, row.first_message_ns)
+        text = f"the first {seconds_text(head)} are missing, up to {time_text(first_ns)}"
         faults.append(Fault(severity, head, tolerance, text))
     if tail > tolerance:
-        text = f"the last {seconds_text(tail)} are missing, from {time_text(row.last_message_ns)}"
+        last_ns = _within_listing(row, row.last_message_ns)
+        text = f"the last {seconds_text(tail)} are missing, from {time_text(last_ns)}"
         faults.append(Fault(severity, tail, tolerance, text))
     if hole:
         text = (
@@ -78,6 +78,15 @@ def check_completeness(row: ReportRow, thresholds: Thresholds) -> CheckOutcome:
             thresholds, "edge_tolerance_seconds", "coverage_warn_share", "gap_error_share"
         ),
     )
+
+
+def _within_listing(row: ReportRow, message_ns: int | None) -> int | None:
+    """The time of a message, no farther out than it is listed: a head ends where that does."""
+    if message_ns is None:
+        return None
+    if row.listed_ns is not None:
+        message_ns = max(message_ns, row.listed_ns)
+    return message_ns if row.delisted_ns is None else min(message_ns, row.delisted_ns)
 
 
 def _uncovered(row: ReportRow, thresholds: Thresholds) -> list[Fault]:
