@@ -198,7 +198,7 @@ class _Part(CPUDispatcher):
         codegen = cast("CPUContext", self.targetctx).codegen()
         # What has no machine code has no place for the Python objects that it uses, which are none.
         ours = {"_library_class": _PartLibrary, "set_env": lambda *_: None}
-        with global_compiler_lock, _replaced(codegen, **ours):
+        with global_compiler_lock, _typing_once(), _replaced(codegen, **ours):
             return super().compile(sig)
 
     def get_call_template(
