@@ -69,7 +69,7 @@ def registered(data_dir: Path, streams: Sequence[Stream], day: date) -> Register
     files: dict[str, set[tuple[str, int, str]]] = {}
     for asset, exchange, symbol, place, size, etag, made_from in rows:
         if made_from is None:
-            raw = _RAW_TABLES[asset]
+            raw = _RAW_TABLES.get(asset, asset)  # of an optional table there is no stream
             objects = {(object_name(place), size, etag or "")}
         else:  # each of a converter's tables tells all of its files
             raw = None

@@ -34,7 +34,7 @@ from market_pipeline.stages.triggers.run_requests import (
 from market_pipeline.store.client import open_store
 from market_pipeline.tables import refresh_catalogue
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS, RAW_TRADES
+from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS, RAW_FUNDING, RAW_TRADES
 from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working import replace_rows
 from market_pipeline_tests.catalogues import drawn_catalogue
@@ -209,10 +209,13 @@ class TestRegistered:
         assert Registered(arrived.fingerprint, 3, 15) == registered(tmp_path, STREAMS, DAY)
 
     def test_what_does_not_count(self, tmp_path, put):
-        """An object that could not be fetched was not seen, and other streams do not count."""
+        """An object that could not be fetched was not seen, and other streams do not count,
+        as those that not every instrument has.
+        """
         uri = f"s3://a/{FOLDER}/dt={DAY}/{SHARD}"
         put(RAW_BOOK_DELTAS, {"uri": uri, "bytes": 4, "etag": "a", "status": "missing"})
         put(RAW_TRADES, {"uri": uri, "bytes": 4, "etag": "a"})
+        put(RAW_FUNDING, {"uri": uri, "bytes": 4, "etag": "a"})
 
         assert 0 == registered(tmp_path, [DELTAS], DAY).files
 
