@@ -25,13 +25,16 @@ from market_pipeline.notebook.published import (
     with_times,
 )
 from market_pipeline.notebook.times import span_of
-from market_pipeline.quality.intervals import NS_PER_SECOND, day_bounds_ns
+from market_pipeline.quality.intervals import NS_PER_SECOND, SECONDS_PER_DAY, day_bounds_ns
 from market_pipeline.stages.rebuild.replay import DayReplay
 
 __all__ = ["update_counts"]
 
 _By = Literal["level", "ticks"]
 _FARTHEST = 1_000
+_DAY_NS = SECONDS_PER_DAY * NS_PER_SECOND
+_MOST_COUNTS = 1 << 27
+"""One GiB of them."""
 _EVER_NS = -(2**63)
 
 
@@ -74,7 +77,8 @@ def update_counts(
 
     Raises:
         MissingDataError, CheckpointError, LakeFileError, SettingsError: As `replay`.
-        DomainError: As `replay`; or `by`, `limit` or `every_seconds` is none of their values.
+        DomainError: As `replay`; or `by`, `limit` or `every_seconds` is none of their values, or a
+            day's counts would take more than 1 GiB.
     """
     refuse_other("by", by, _By)
     refuse_other("times", times, Times)
@@ -83,6 +87,7 @@ def update_counts(
     settings = load_settings() if data_dir is None else load_settings(data_dir=data_dir)
     ids = instrument_ids(instruments)
     span_ns = span_of(start, end)
+    _refuse_too_many(min(span_ns[1] - span_ns[0], _DAY_NS) // every_ns, limit)
     by_ticks = by == "ticks"
     # A span may have no day with a message.
     parts = [_identified(UpdateCounts.between(0, 0, 1, 1, by_ticks=by_ticks), "", "", None)]
@@ -100,6 +105,18 @@ def _refuse_no_limit(limit: int) -> None:
             column="limit",
             expected=f"a whole number from 1 to {_FARTHEST:,}",
             found=repr(limit),
+        )
+
+
+def _refuse_too_many(intervals: int, limit: int) -> None:
+    """Those of a day are held at once: four for each interval and level."""
+    if (most := _MOST_COUNTS // (4 * (limit + 3))) < intervals:
+        raise DomainError(
+            "`every_seconds` makes too many intervals of a day for so many levels",
+            next_step="Give longer intervals, a smaller `limit`, or a shorter span.",
+            column="every_seconds",
+            expected=f"at most {most:,} intervals",
+            found=f"{intervals:,}",
         )
 
 

@@ -69,6 +69,7 @@ class TestUpdateCounts:
             {"limit": True},
             {"limit": 10**6},
             {"every_seconds": 0},
+            {"every_seconds": 1e-6},
         ],
         ids=str,
     )
