@@ -13,8 +13,9 @@ from market_pipeline_tests.cli.conftest import GOOD, NONE
 from market_pipeline_tests.defs.workspace import Workspace
 
 COLUMNS = [
-    *("exchange", "symbol", "dt", "condition", "valid_share", "verified_share"),
-    *("observed_share", "gap_seconds", "crossed_seconds", "reasons", "first_reason"),
+    *("exchange", "symbol", "dt", "condition"),
+    *("expected_seconds", "valid_share", "verified_share", "observed_share"),
+    *("gap_seconds", "crossed_seconds", "reasons", "first_reason"),
 ]
 
 

@@ -107,7 +107,7 @@ class TestRuns:
     def test_2_a_step_fails(self, failed: Finished):
         """A run that fails says which day and step, shows no earlier verdict, ends with 2."""
         assert (2, "2025-03-03 failed (1/1)\n") == (failed.exit_code, failed.output)
-        assert failed.errors.startswith("failed: 2025-03-03: raw_")
+        assert failed.errors.startswith("failed: 2025-03-03: register_raw: ")
         assert "working.lock" in failed.errors
         assert "Traceback" not in failed.errors
 
