@@ -6,7 +6,6 @@ bytes. Another one is sealed as it is copied where the settings want that.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Container, Iterator
 from contextlib import suppress
@@ -35,13 +34,12 @@ from market_pipeline.security.stored import (
     stored_in,
     stored_size,
 )
-from market_pipeline.warehouse.layout import make_private_folder, written_whole
+from market_pipeline.warehouse.layout import copy_hashed, make_private_folder, written_whole
 from market_pipeline.warehouse.locks import locking
 
 __all__ = ["Copies", "is_as_it_lay"]
 
 _FOLDER = "copies"
-_PART_BYTES = 1 << 20
 
 
 def is_as_it_lay(entry: Entry) -> bool:
@@ -172,16 +170,13 @@ def _give_keys_of(source: Path, target: Path) -> None:
 
 
 def _copy_bytes(source: Path, entry: Entry, out: BinaryIO | Sealable) -> None:
-    digest = hashlib.sha256()
     with os.fdopen(open_regular(source), "rb") as file:
-        while part := file.read(_PART_BYTES):
-            digest.update(part)
-            out.write(part)
-    if digest.hexdigest() != entry.sha256:
+        found = copy_hashed(file, out.write)
+    if found != entry.sha256:
         raise BackupError(
             "A file changed while it was copied",
             next_step="Nothing to do if it is not written to any more: the next backup copies it.",
             file=source,
             expected=f"SHA-256 {entry.sha256}",
-            found=f"SHA-256 {digest.hexdigest()}",
+            found=f"SHA-256 {found}",
         )

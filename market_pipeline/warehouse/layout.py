@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -29,6 +30,7 @@ __all__ = [
     "PRIVATE_UMASK",
     "READ_ONLY_FILE",
     "Warehouse",
+    "copy_hashed",
     "make_private_folder",
     "make_published_folder",
     "share_published",
@@ -44,6 +46,8 @@ PRIVATE_FILE = 0o600
 
 What is published may be read by a group as well, see `share_published`.
 """
+
+_PART_BYTES = 1 << 20
 
 READ_ONLY_FILE = 0o400
 """Mode of the catalogue: only its owner reads it, and nobody but root opens it for writing."""
@@ -265,6 +269,15 @@ def written_whole(
             sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def copy_hashed(source: BinaryIO, write: Callable[[bytes], object]) -> str:
+    """Hands on the rest of a file, a MiB at a time; the SHA-256 of what was handed on."""
+    digest = hashlib.sha256()
+    while part := source.read(_PART_BYTES):
+        digest.update(part)
+        write(part)
+    return digest.hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -7,7 +7,6 @@ later: a corrected file may replace the bad one, and what was wrong can still be
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -29,12 +28,16 @@ from market_pipeline.security.stored import copy_stored, is_sealed, plain_name
 from market_pipeline.sources.crypto_lake import open_shard, read_deltas
 from market_pipeline.stages.raw.days import has_size
 from market_pipeline.stages.raw.objects import RawObjects, RegisteredDay
-from market_pipeline.warehouse.layout import Warehouse, make_private_folder, written_whole
+from market_pipeline.warehouse.layout import (
+    Warehouse,
+    copy_hashed,
+    make_private_folder,
+    written_whole,
+)
 
 __all__ = ["BadFile", "bad_files", "keep_bad_file", "keep_copy"]
 
 _UNUSABLE = (LakeFileError, SchemaError, DomainError, SealError)
-_CHUNK_BYTES = 8 << 20
 _SPARE_BYTES = 64 << 20
 """So much room is left to the files that are being written at the same time."""
 
@@ -170,18 +173,15 @@ def _copy(warehouse: Warehouse, bad: BadFile, copy: Path) -> None:
     if is_sealed(bad.file):
         copy_stored(bad.file, copy, warehouse.staging_dir)
         return
-    digest = hashlib.sha256()
     with bad.file.open("rb") as source, written_whole(copy, warehouse.staging_dir) as target:
-        while chunk := source.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            target.write(chunk)
-        if digest.hexdigest() != bad.sha256:
+        found = copy_hashed(source, target.write)
+        if found != bad.sha256:
             raise LakeFileError(
                 "A raw file changed since it was registered",
                 next_step="Materialize the raw assets of this day again, then the books.",
                 file=bad.file,
                 expected=f"SHA-256 {bad.sha256}",
-                found=digest.hexdigest(),
+                found=found,
             )
 
 
