@@ -95,11 +95,12 @@ def analyze(
             file=settings.lake_path,
         )
     days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    asked = [(day, each) for day in days for each in listed_on(day, chosen)]
     out = console()
     analyzed = []
     with _progress(errors_console() if as_json else out) as progress:
-        task = progress.add_task("", total=sum(len(listed_on(day, chosen)) for day in days))
-        for found in _analyzed(days, chosen, settings, progress):
+        task = progress.add_task("", total=len(asked))
+        for found in _analyzed(asked, settings, progress):
             analyzed.append(found)
             progress.advance(task)
             if not as_json:
@@ -114,9 +115,8 @@ def analyze(
 
 
 def _analyzed(
-    days: Sequence[date], instruments: Sequence[Instrument], settings: Settings, progress: Progress
+    asked: Sequence[tuple[date, Instrument]], settings: Settings, progress: Progress
 ) -> Iterator[AnalyzedDay]:
-    from market_pipeline.config.instruments import listed_on
     from market_pipeline.quality.profile import Profile
     from market_pipeline.quality.strategy import choose_strategy
     from market_pipeline.sources.crypto_lake import RAW_TABLES
@@ -124,18 +124,17 @@ def _analyzed(
     from market_pipeline.stages.raw.profile import profile_shards
     from market_pipeline.stages.rebuild.dry_run import registered_day
 
-    for day in days:
-        for instrument in listed_on(day, instruments):
-            progress.update(progress.task_ids[0], description=f"{day} {instrument.id}")
-            if is_converter(instrument.source):
-                with TemporaryDirectory(prefix="market-pipeline-analyze-") as scratch:
-                    raw = registered_day(day, [instrument], settings, Path(scratch))
-                rows = raw.profiles.to_dicts()
-            else:
-                lake = settings.lake_path
-                rows = [profile_shards(lake, table, instrument, day) for table in RAW_TABLES]
-            profiles = [Profile.from_record(row) for row in rows]
-            yield AnalyzedDay(instrument, day, profiles, choose_strategy(profiles))
+    for day, instrument in asked:
+        progress.update(progress.task_ids[0], description=f"{day} {instrument.id}")
+        if is_converter(instrument.source):
+            with TemporaryDirectory(prefix="market-pipeline-analyze-") as scratch:
+                raw = registered_day(day, [instrument], settings, Path(scratch))
+            rows = raw.profiles.to_dicts()
+        else:
+            lake = settings.lake_path
+            rows = [profile_shards(lake, table, instrument, day) for table in RAW_TABLES]
+        profiles = [Profile.from_record(row) for row in rows]
+        yield AnalyzedDay(instrument, day, profiles, choose_strategy(profiles))
 
 
 def _progress(out: Console) -> Progress:

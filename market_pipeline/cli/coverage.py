@@ -50,10 +50,8 @@ def coverage(
     something is degraded, pending, missing or was not validated, or there is nothing yet. 2: it
     could not be read.
     """
-    import polars as pl
-
     from market_pipeline.config.settings import load_settings
-    from market_pipeline.quality.coverage import read_coverage
+    from market_pipeline.quality.coverage import not_listed, read_coverage
 
     with connect(load_settings().data_dir) as connection:
         cells = read_coverage(
@@ -68,7 +66,7 @@ def coverage(
         _print(console(), cells)
     else:
         console().print("No published day matches; `market-pipeline run` validates days.")
-    expected = cells.filter(pl.col("condition").is_not_null() | (pl.col("expected_seconds") > 0))
+    expected = cells.filter(~not_listed())
     is_available = expected["condition"].eq_missing("available")
     raise typer.Exit(0 if expected.height and is_available.all() else 1)
 
@@ -76,6 +74,9 @@ def coverage(
 def _print(out: Console, cells: pl.DataFrame) -> None:
     import polars as pl
 
+    from market_pipeline.quality.coverage import not_listed
+
+    without = pl.when(not_listed()).then(pl.lit(_NOT_LISTED)).otherwise(pl.lit(_NOTHING))
     days = cells["dt"].unique().sort().to_list()
     first = days[0]
     conditions = {
@@ -83,7 +84,7 @@ def _print(out: Console, cells: pl.DataFrame) -> None:
         for name, conditions in cells.group_by(
             pl.format("{}:{}", "exchange", "symbol").alias("instrument"), maintain_order=True
         )
-        .agg(pl.col("condition").fill_null(_without(pl.col("expected_seconds"))))
+        .agg(pl.col("condition").fill_null(without))
         .iter_rows()
     }
     width = min(max(map(len, conditions)), _MAX_NAME)
@@ -155,13 +156,6 @@ def _month_name(days: Sequence[date], is_last: bool) -> str:
     return next(fits, "").ljust(len(days) + 1)
 
 
-def _without(expected_seconds: pl.Expr) -> pl.Expr:
-    """What stands for a day without a verdict."""
-    import polars as pl
-
-    return pl.when(expected_seconds > 0).then(pl.lit(_NOTHING)).otherwise(pl.lit(_NOT_LISTED))
-
-
 def _cropped(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: width - 1]}…"
 
@@ -170,13 +164,15 @@ def _totals(cells: pl.DataFrame, days: int) -> Table:
     """How many days of each condition an instrument has, and how much of all of them is valid."""
     import polars as pl
 
+    from market_pipeline.quality.coverage import not_listed
+
     # Nothing that is known in one line may be cut: the letters stand for the conditions.
     table = Table(f"{days} days", box=None, pad_edge=False)
     for column in (*LETTERS.values(), _NOTHING, "valid time"):
         table.add_column(column, justify="right", no_wrap=True)
     totals = cells.group_by("exchange", "symbol", maintain_order=True).agg(
         *((pl.col("condition") == condition).sum().alias(condition) for condition in LETTERS),
-        (pl.col("condition").is_null() & (pl.col("expected_seconds") > 0)).sum().alias("nothing"),
+        (pl.col("condition").is_null() & ~not_listed()).sum().alias("nothing"),
         (pl.col("valid_share").fill_null(0.0) * pl.col("expected_seconds")).sum()
         / pl.col("expected_seconds").sum().replace(0, None),
     )

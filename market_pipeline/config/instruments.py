@@ -203,10 +203,14 @@ class Instrument(StrictModel):
         begin = start if self.listed is None else min(max(start, self.listed), end)
         return begin, end if self.delisted is None else min(max(begin, self.delisted), end)
 
-    def is_listed_on(self, day: date) -> bool:
-        """Whether it is listed at any time of a UTC day, so that data of it is expected."""
+    def expected_seconds(self, day: date) -> float:
+        """How much of a UTC day it is listed, so that data of it is expected."""
         begin, end = self.listed_within(day)
-        return begin < end
+        return (end - begin).total_seconds()
+
+    def is_listed_on(self, day: date) -> bool:
+        """Whether it is listed at any time of a UTC day."""
+        return self.expected_seconds(day) > 0
 
 
 class _Defaults(StrictModel):

@@ -77,12 +77,12 @@ class Pipeline(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Have figures of the run, or of the sensors and schedules, recorded from here on."""
-        if context.run is not None and (partition := context.run.tags.get(PARTITION_NAME_TAG)):
-            self._day = date.fromisoformat(partition)
+        run = context.run
+        day = "" if run is None else run.tags.get(PARTITION_NAME_TAG, "")
+        self._day = date.fromisoformat(day) if day else None
         with suppress(SettingsError):  # whoever asks for the settings will meet it, too
-            begin(self.settings, "daemon" if context.run is None else "run")
-            if (run := context.run) is not None:
-                day = run.tags.get(PARTITION_NAME_TAG, "")
+            begin(self.settings, "daemon" if run is None else "run")
+            if run is not None:
                 begin_run(self.settings, run.run_id, day, run.job_name)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

@@ -38,7 +38,7 @@ def expected_days(
     return [
         replace(
             found.get((each.id, day)) or ExpectedDay(each.id, day, "not validated"),
-            expected_seconds=_expected_seconds(each, day),
+            expected_seconds=each.expected_seconds(day),
         )
         for day in days
         for each in listed_on(day, instruments)
@@ -102,11 +102,6 @@ def days_to_run(expected: Sequence[ExpectedDay], tries: Mapping[str, int]) -> li
     """
     absent = {each.day for each in expected if each.found in ("missing", "not validated")}
     return sorted(day for day in absent if tries.get(day.isoformat(), 0) < _MOST_TRIES)
-
-
-def _expected_seconds(instrument: Instrument, day: date) -> float:
-    begin, end = instrument.listed_within(day)
-    return (end - begin).total_seconds()
 
 
 def _verdicts(settings: Settings, days: Sequence[date]) -> dict[tuple[str, date], ExpectedDay]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from market_pipeline.plots.colours import CONDITIONS, LETTERS
 from market_pipeline.plots.drawing import Drawing, box_path, text_width
+from market_pipeline.quality.coverage import not_listed
 from market_pipeline.quality.row import Condition
 
 __all__ = ["coverage_plot"]
@@ -48,7 +49,7 @@ def coverage_plot(coverage: pl.DataFrame, start: date, end: date) -> str:
     found: dict[str, list[_Cell | None]] = {name: [None] * days for name in names}
     columns = coverage.filter(
         pl.col("dt").is_between(start, end),
-        pl.col("condition").is_not_null() | (pl.col("expected_seconds") == 0),
+        pl.col("condition").is_not_null() | not_listed(),
     )
     for exchange, symbol, day, condition, share in columns.select(
         "exchange", "symbol", "dt", "condition", "valid_share"
@@ -70,8 +71,8 @@ def coverage_plot(coverage: pl.DataFrame, start: date, end: date) -> str:
         if letters and days * len(names) <= _MAX_LETTERS:
             drawing.letters(letters, middle)
     _draw_days(drawing, left, start, days)
-    not_listed = any((None, None) in cells for cells in found.values())
-    legend_width = _draw_legend(drawing, _TOP + height + 20, with_not_listed=not_listed)
+    is_any = any((None, None) in cells for cells in found.values())
+    legend_width = _draw_legend(drawing, _TOP + height + 20, with_not_listed=is_any)
     return drawing.as_image(max(left + width, legend_width) + 10, _TOP + height + _LEGEND_HEIGHT)
 
 

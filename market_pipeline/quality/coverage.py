@@ -12,7 +12,7 @@ from market_pipeline.quality.intervals import SECONDS_PER_DAY
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.warehouse.tables import Column, View
 
-__all__ = ["COVERAGE", "read_coverage", "with_rows"]
+__all__ = ["COVERAGE", "not_listed", "read_coverage", "with_rows"]
 
 _QUERY = f"""
 WITH report AS (
@@ -121,6 +121,11 @@ def read_coverage(
         "ORDER BY exchange, symbol, dt",
         [start, end, list(instruments)],
     ).pl()
+
+
+def not_listed() -> pl.Expr:
+    """Whether a row's day has no verdict because nothing is expected of it."""
+    return pl.col("condition").is_null() & (pl.col("expected_seconds") == 0)
 
 
 def with_rows(coverage: pl.DataFrame, rows: Sequence[ReportRow]) -> pl.DataFrame:

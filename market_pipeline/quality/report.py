@@ -18,7 +18,6 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.quality.figures.book import BadStampFigures, ProvenGapFigures
 from market_pipeline.quality.findings import Measured, merged
 from market_pipeline.quality.intervals import (
-    NS_PER_SECOND,
     IntArray,
     day_bounds_ns,
     listed_ns,
@@ -163,9 +162,8 @@ def report_row(
 
 def _listing(instrument: Instrument, day: date) -> dict[str, Any]:
     """What the instruments file says of when messages are expected."""
-    begin_ns, end_ns = listed_ns(instrument, day)
     return {
-        "expected_seconds": (end_ns - begin_ns) / NS_PER_SECOND,
+        "expected_seconds": instrument.expected_seconds(day),
         "listed_ns": None if instrument.listed is None else ns_of(instrument.listed),
         "delisted_ns": None if instrument.delisted is None else ns_of(instrument.delisted),
     }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,14 @@ def listed(begin: object = None, end: object = None, symbol: str = "BTC-USDT") -
     )
 
 
+def loaded(file: Path, more: str) -> Instrument:
+    """An instrument as a file with one more key states it."""
+    entry = f"{{venue: BINANCE, symbol: BTC-USDT, source: crypto_lake, {more}}}"
+    file.write_text(f"instruments:\n  - {entry}\n")
+    (read,) = load_instruments(file)
+    return read
+
+
 @pytest.mark.parametrize(
     ("text", "time"),
     [
@@ -33,10 +42,7 @@ def listed(begin: object = None, end: object = None, symbol: str = "BTC-USDT") -
 )
 def test_times(tmp_path, text, time):
     """A day is its beginning; a time in any zone is the same instant of UTC."""
-    file = tmp_path / "instruments.yaml"
-    entry = f"{{venue: BINANCE, symbol: BTC-USDT, source: crypto_lake, listed: {text}}}"
-    file.write_text(f"instruments:\n  - {entry}\n")
-    (read,) = load_instruments(file)
+    read = loaded(tmp_path / "instruments.yaml", f"listed: {text}")
 
     assert (time, UTC) == (read.listed, read.listed.tzinfo)
 
@@ -44,11 +50,8 @@ def test_times(tmp_path, text, time):
 @pytest.mark.parametrize("text", ["2024-03-05T08:00:00", "05.03.2024", "yes", "1709625600", "[]"])
 def test_no_time(tmp_path, text):
     """A time without its zone, another order, and what is no time are refused with the rule."""
-    file = tmp_path / "instruments.yaml"
-    entry = f"{{venue: BINANCE, symbol: BTC-USDT, source: crypto_lake, delisted: {text}}}"
-    file.write_text(f"instruments:\n  - {entry}\n")
     with pytest.raises(InstrumentsError) as caught:
-        load_instruments(file)
+        loaded(tmp_path / "instruments.yaml", f"delisted: {text}")
 
     assert "(BINANCE:BTC-USDT).delisted: expected a day written YYYY-MM-DD" in caught.value.found
 
@@ -59,11 +62,8 @@ def test_no_time(tmp_path, text):
 )
 def test_no_time_in_ns(tmp_path, text):
     """A time that is no number of ns in 64 bits, as reports have it, is refused."""
-    file = tmp_path / "instruments.yaml"
-    entry = f"{{venue: BINANCE, symbol: BTC-USDT, source: crypto_lake, delisted: {text}}}"
-    file.write_text(f"instruments:\n  - {entry}\n")
     with pytest.raises(InstrumentsError) as caught:
-        load_instruments(file)
+        loaded(tmp_path / "instruments.yaml", f"delisted: {text}")
 
     assert "delisted: expected a year from 1679 to 2261" in caught.value.found
 
