@@ -19,7 +19,8 @@ from benchmarks.measure import Spread, cpu_seconds
 from benchmarks.workspace import scratch
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.tables import BOOK_TRADES
-from market_pipeline.config.instruments import InformationBars, Instrument
+from market_pipeline.config.information_bars import InformationBars
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.bars import QUOTE_COLUMNS, day_bars
 from market_pipeline.metrics.books_around import BOOK_COLUMNS, books_around
 from market_pipeline.metrics.information_bars import (

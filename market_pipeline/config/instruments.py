@@ -23,8 +23,9 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from market_pipeline.config._steps import Amounts, Counts, Step
+from market_pipeline.config._steps import Step
 from market_pipeline.config.fidelity import Fidelity
+from market_pipeline.config.information_bars import InformationBars
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.config.values import Amount, Instant, JsonValue, StrictModel
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
@@ -34,7 +35,6 @@ __all__ = [
     "BUILT_IN_CONVERTERS",
     "CONVERTERS_GROUP",
     "NATIVE_SOURCES",
-    "InformationBars",
     "Instrument",
     "Policies",
     "Source",
@@ -142,14 +142,6 @@ class Policies(StrictModel):
         "first_snapshot",
         description="What a day begins with.",
     )
-
-
-class InformationBars(StrictModel):
-    """Bars that close when so much was traded, at any number of steps of each kind."""
-
-    tick: Counts = Field((1_000,), description="Trades of each tick bar.")
-    volume: Amounts = Field((), description="Size of each volume bar, in base units or contracts.")
-    value: Amounts = Field((), description="Price times size of each value bar.")
 
 
 class Instrument(StrictModel):

@@ -1,14 +1,18 @@
 """Bars of equal activity: each closes when so many trades, so much size or so much value is in it.
 
-The definitions are those of NautilusTrader's tick, volume and value bars. Trades come by exchange
-time, of those by id, and of those as they stand in the files, which is the order of the clock bars'
-first and last trades.
+The definitions are those of NautilusTrader's bars of the same names, in whole lots. Trades come by
+exchange time, of those by id, and of those as they stand in the files, which is the order of the
+clock bars' first and last trades.
 
 - A tick bar has a number of trades.
 - A volume bar has a size: a trade that passes it is split, and its rest begins the next bar.
 - A value bar has a sum of price times size: the trade that reaches it is split at the whole number
   of lots that comes nearest to it, halves up, but one at least. So its value is within half a
   lot's of the step, or within a whole lot's where one lot is worth more than was missing.
+- An imbalance bar of each of them closes when takers of one side have traded so much more than
+  those of the other since it began.
+- A runs bar has so much of takers of one side with none of the other between. A run that the other
+  side ends before is in no bar. What is left of a trade that was split begins the next run.
 
 The bars of a day begin with its first trade, and the last one stays incomplete: no bar has trades
 of two days, so that a day can be made alone. What is left out of clock bars is left out of these.
@@ -19,12 +23,12 @@ where it begins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -32,7 +36,8 @@ from numpy.typing import DTypeLike
 
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import read_only
-from market_pipeline.config.instruments import InformationBars, Instrument
+from market_pipeline.config.information_bars import BarKind, InformationBars
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError
 from market_pipeline.jit import kernel
 from market_pipeline.mapped import ColumnArray, mapped
@@ -58,10 +63,22 @@ _TYPES: tuple[DTypeLike, ...] = (*[np.int64] * 5, np.bool_)
 _TRADES_AT_ONCE = 1 << 20
 _ROWS_AT_ONCE = 1 << 15
 _MOST_BARS = 1 << 24
-_MOST_STEPS = 1 << 61
+_MOST_STEPS = 1 << 60  # an imbalance may be twice that from its step, which is doubled to round
 
 _TICK, _VOLUME, _VALUE = range(3)
-_KINDS = ("tick", "volume", "value")
+_TOTAL, _IMBALANCE, _RUNS = range(3)
+_RULES: Final[Mapping[BarKind, tuple[int, int]]] = {
+    "tick": (_TICK, _TOTAL),
+    "volume": (_VOLUME, _TOTAL),
+    "value": (_VALUE, _TOTAL),
+    "tick_imbalance": (_TICK, _IMBALANCE),
+    "volume_imbalance": (_VOLUME, _IMBALANCE),
+    "value_imbalance": (_VALUE, _IMBALANCE),
+    "tick_runs": (_TICK, _RUNS),
+    "volume_runs": (_VOLUME, _RUNS),
+    "value_runs": (_VALUE, _RUNS),
+}
+"""Of each kind of bar what is counted, and how."""
 
 _FIRST_NS, _LAST_NS, _KNOWN_NS, _OPEN, _HIGH, _LOW, _CLOSE = range(7)
 _LOTS, _BUY_LOTS, _TRADES, _FIRST_ID, _LAST_ID, _GOES_ON, _WIDTH = range(7, 14)
@@ -79,12 +96,12 @@ class Step:
     """What one series of bars is cut by.
 
     Attributes:
-        kind: What is counted.
-        size: How much of it a bar has, as configured.
+        kind: What is counted, and how.
+        size: How much of it closes a bar, as configured.
         whole: The same in trades, lots, or ticks times lots (rounded up).
     """
 
-    kind: Literal["tick", "volume", "value"]
+    kind: BarKind
     size: Decimal
     whole: int
 
@@ -106,26 +123,24 @@ class BarTrades(NamedTuple):
 
 
 def steps_of(bars: InformationBars, price_scale: Scale, size_scale: Scale) -> tuple[Step, ...]:
-    """The configured steps in whole units of a day: tick, volume, value, each ascending.
+    """The configured steps in whole units of a day, by kind, each ascending.
 
     Raises:
         DomainError: A volume is no whole number of that day's lots, or a step is too large to be
             counted.
     """
-    found = [Step("tick", Decimal(size), size) for size in bars.tick]
-    for kind, sizes, unit in (
-        ("volume", bars.volume, (size_scale,)),
-        ("value", bars.value, (price_scale, size_scale)),
-    ):
-        for size in sizes:
+    units = {_TICK: (), _VOLUME: (size_scale,), _VALUE: (price_scale, size_scale)}
+    found = []
+    for kind, (counted, _) in _RULES.items():
+        for size in map(Decimal, getattr(bars, kind)):
             numerator, denominator = size.as_integer_ratio()
-            for scale in unit:
+            for scale in units[counted]:
                 numerator *= 10**scale.decimals
                 denominator *= scale.coefficient
             whole, rest = divmod(numerator, denominator)
-            if kind == "volume" and rest:
+            if counted == _VOLUME and rest:
                 raise _unusable(kind, size, f"a multiple of the day's lot {size_scale.step:f}")
-            found.append(Step("volume" if kind == "volume" else "value", size, whole + (rest > 0)))
+            found.append(Step(kind, size, whole + (rest > 0)))
     for step in found:
         if step.whole > _MOST_STEPS:
             raise _unusable(step.kind, step.size, "fewer of the day's ticks and lots")
@@ -236,7 +251,7 @@ def _bars(trades: BarTrades, step: Step) -> Iterator[tuple[IntArray, ColumnArray
                 part.price_ticks,
                 part.size_lots,
                 part.is_buy,
-                _KINDS.index(step.kind),
+                *_RULES[step.kind],
                 step.whole,
                 registers,
                 bars,
@@ -286,17 +301,34 @@ def _market_order(trades: BarTrades, start_ns: int, end_ns: int) -> Iterator[Int
 
 @kernel
 def _fill(
-    time_ns, receipt_ns, number, ticks, lots, is_buy, kind, step, registers, bars, value, bar
+    time_ns,
+    receipt_ns,
+    number,
+    ticks,
+    lots,
+    is_buy,
+    counted,
+    rule,
+    step,
+    registers,
+    bars,
+    value,
+    bar,
 ):
     """Puts trades into bars; returns the open bar, and whether the room is full before the end."""
     while registers[_AT] < time_ns.size:
         i = registers[_AT]
         goes_on = registers[_LEFT] > 0
         left = registers[_LEFT] if goes_on else lots[i]
-        missing = step - registers[_FILLED]
-        if kind == _TICK:
+        side = 1 if rule == _TOTAL or is_buy[i] else -1
+        toward = side * registers[_FILLED]
+        if rule == _RUNS and toward < 0:
+            bars[bar], value[bar] = 0, 0.0
+            toward = registers[_FILLED] = 0
+        missing = step - toward
+        if counted == _TICK:
             part, filled = left, np.int64(1)
-        elif kind == _VOLUME:
+        elif counted == _VOLUME:
             part = min(left, missing)
             filled = part
         elif left >= (missing + ticks[i] - 1) // ticks[i]:
@@ -319,7 +351,7 @@ def _fill(
         value[bar] += np.float64(ticks[i]) * np.float64(part)
         registers[_LEFT] = left - part
         registers[_AT] += part == left
-        registers[_FILLED] += filled
+        registers[_FILLED] += side * filled
         if filled == missing:
             registers[_FILLED] = 0
             bar += 1

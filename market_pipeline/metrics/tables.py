@@ -157,13 +157,14 @@ INFORMATION_BARS = Table(
     schema="metrics",
     name="information_bars",
     description=(
-        "One row per bar of equal activity: so many trades (tick), so much size (volume) or value. "
+        "One row per bar of equal activity: so many trades (tick), so much size (volume) or value, "
+        "in all, of one side beyond the other (imbalance), or of one side in a row (runs). "
         "The last one of a day, kind and step is incomplete unless it is full."
     ),
     columns=(
         *Identity.columns(),
-        Column("kind", "VARCHAR", "What the bar counts: tick (its trades), volume or value."),
-        Column("step", "DOUBLE", "How much of it a bar has, as configured."),
+        Column("kind", "VARCHAR", "What the bar counts, and how, as its setting is called."),
+        Column("step", "DOUBLE", "How much of it closes a bar, as configured."),
         Column("bar_number", "BIGINT", "Of the bars of a day, kind and step, from 0."),
         Column("is_complete", "BOOLEAN", "False for the last one of the day, unless it is full."),
         Column("first_ns", "BIGINT", "Exchange time of the first trade."),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
 from market_pipeline.books.tables import CHECKPOINTS
+from market_pipeline.config.information_bars import BarKind
 from market_pipeline.errors import DomainError
 from market_pipeline.metrics.checkpoint_depth import CHECKPOINT_DEPTH
 from market_pipeline.metrics.tables import BARS, BOOK_METRICS, DAILY_METRICS, INFORMATION_BARS
@@ -32,8 +32,6 @@ __all__ = [
     "load_information_bars",
     "load_metrics",
 ]
-
-Kind = Literal["tick", "volume", "value"]
 
 
 def load_bars(
@@ -107,7 +105,7 @@ def load_information_bars(
     start: date | str,
     end: date | str | None = None,
     *,
-    kind: Kind | None = None,
+    kind: BarKind | None = None,
     step: float | None = None,
     times: Times = "ns",
     columns: Sequence[str] | None = None,
@@ -121,8 +119,8 @@ def load_information_bars(
 
     Args:
         instruments, start, end, data_dir, missing: As for `load_bbo`.
-        kind: Only bars that count this; by default of all kinds that the instruments ask for.
-        step: Only bars with so much of it, as configured; by default of all steps.
+        kind: Only bars of this kind; by default of all kinds that the instruments ask for.
+        step: Only bars of this step, as configured; by default of all steps.
         times: As for `load_bbo`: "datetime" makes `first`, `last` and `known` of `first_ns`,
             `last_ns` and `known_ns`.
         columns: Only these columns; by default all, see `metrics.information_bars` in docs/sql.md.
@@ -133,7 +131,7 @@ def load_information_bars(
     """
     rows = loaded(INFORMATION_BARS, instruments, start, end, columns, data_dir, missing)
     if kind is not None:
-        refuse_other("kind", kind, Kind)
+        refuse_other("kind", kind, BarKind)
     asked = {name: value for name, value in (("kind", kind), ("step", step)) if value is not None}
     return chosen(_of_kind(rows, asked), columns, times)
 

@@ -209,7 +209,8 @@ def information_bars_made_of(
 
     def made_of(instrument: Instrument) -> MadeOf:
         inputs = trades.get(instrument.id, ()) + books.get(instrument.id, ())
-        return MadeOf(inputs, {"bars": instrument.bars.model_dump(mode="json")})
+        asked = instrument.bars.model_dump(mode="json")
+        return MadeOf(inputs, {"bars": {kind: steps for kind, steps in asked.items() if steps}})
 
     return made_of_each(day, instruments, made_of)
 

@@ -6,6 +6,7 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
+from typing import get_args
 from unittest.mock import patch
 
 import numpy as np
@@ -15,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_pipeline.books.scale import Scale, to_steps
-from market_pipeline.config.instruments import InformationBars, Instrument
+from market_pipeline.config.information_bars import BarKind, InformationBars
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.errors import DomainError
 from market_pipeline.metrics import information_bars as module
 from market_pipeline.metrics.information_bars import (
@@ -35,7 +37,7 @@ START_NS, END_NS = day_bounds_ns(DAY)
 TICK, LOT = Decimal("0.1"), Decimal("0.001")
 INSTRUMENT = Instrument(venue="BINANCE", symbol="BTC-USDT", source="crypto_lake")
 TYPES = (*[pl.Int64] * 5, pl.Boolean, pl.Boolean)
-KINDS = ("tick", "volume", "value")
+KINDS = get_args(BarKind)
 
 
 def at(second):
@@ -117,6 +119,32 @@ class TestByHand:
         assert [(1, True)] * 3 == only(
             bars_of(rows, "value", "0.010"), "volume_lots", "is_complete"
         )
+
+    def test_an_imbalance_bar_ends_where_one_side_is_ahead(self):
+        """Sellers are 4 lots ahead, and buyers 5 after 9 of their 12: there the bar ends."""
+        rows = rows_of((1, 1, 7, 50, 4, False), (2, 2, 8, 51, 12, True))
+
+        expected = [(13, 9, 2, 7, 8, False, True), (3, 3, 1, 8, 8, True, False)]
+        names = ("volume_lots", "buy_volume_lots", "trade_count", "first_id", "last_id")
+        found = bars_of(rows, "volume_imbalance", "0.005")
+        assert expected == only(found, *names, "goes_on", "is_complete")
+
+    def test_a_runs_bar_has_one_side_only(self):
+        """Two in a row make a bar: the first buyer is in none, and the last one in an open one."""
+        sides = enumerate((True, False, False, True), start=1)
+        rows = rows_of(*((at, at, at, 50, 1, is_buy) for at, is_buy in sides))
+
+        expected = [(2, 3, 0, True), (4, 4, 1, False)]
+        found = bars_of(rows, "tick_runs", 2)
+        assert expected == only(found, "first_id", "last_id", "buy_volume_lots", "is_complete")
+
+    def test_what_is_left_of_a_trade_begins_the_next_run(self):
+        """Of 15 lots 10 make a bar, and 5 make the next one with 5 of the 7 that follow."""
+        rows = rows_of((1, 1, 1, 50, 15, True), (2, 2, 2, 50, 7, True))
+
+        expected = [(10, 1, 1, True), (10, 1, 2, True), (2, 2, 2, False)]
+        found = bars_of(rows, "volume_runs", "0.010")
+        assert expected == only(found, "volume_lots", "first_id", "last_id", "is_complete")
 
     def test_a_day_that_ends_with_a_full_bar(self):
         """Then none is incomplete."""
@@ -211,10 +239,11 @@ TRADES = st.lists(
 )
 def test_agrees_with_the_naive_twin(trades, kind, count, tick, room, at_once, cut):
     """Bars are those of a walk through the trades in order, wherever rows, trades in order and
-    bars are cut; and each lot traded is in one bar.
+    bars are cut; and each lot traded is in one bar, unless another side ends its run.
     """
     tick, lot = Decimal(tick), Fraction(LOT)
-    step = {"tick": count, "volume": count * LOT, "value": Decimal(count) / 1_000}[kind]
+    what, _, rule = kind.partition("_")
+    step = {"tick": count, "volume": count * LOT, "value": Decimal(count) / 1_000}[what]
     with (
         patch.object(module, "_ROWS_AT_ONCE", room),
         patch.object(module, "_TRADES_AT_ONCE", at_once),
@@ -227,7 +256,7 @@ def test_agrees_with_the_naive_twin(trades, kind, count, tick, room, at_once, cu
             for second, received, number, ticks, lots, is_buy in trades
         ],
         kind,
-        ceil(Fraction(step) / unit) * unit if kind == "value" else step,
+        ceil(Fraction(step) / unit) * unit if what == "value" else step,
         tick=Fraction(tick),
         lot=lot,
     )
@@ -236,7 +265,9 @@ def test_agrees_with_the_naive_twin(trades, kind, count, tick, room, at_once, cu
     for wanted, row in zip(expected, found.to_dicts(), strict=True):
         wanted["quote_volume"] = pytest.approx(float(wanted["quote_volume"]), rel=1e-12)
         assert wanted == {name: row[name] for name in wanted}
-    assert sum(lots for *_, lots, _ in trades) == found["volume_lots"].sum()
+    traded = sum(lots for *_, lots, _ in trades)
+    in_bars = found["volume_lots"].sum()
+    assert in_bars <= traded if rule == "runs" else in_bars == traded
 
 
 @pytest.mark.parametrize("key", SAMPLE_DAYS, ids=lambda key: f"{key[1]} {key[2]}")

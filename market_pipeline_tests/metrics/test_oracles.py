@@ -18,7 +18,8 @@ import pytest
 
 from benchmarks.rivals import own_python
 from market_pipeline import connect, load_bars, load_bbo, load_information_bars, load_trades
-from market_pipeline.config.instruments import InformationBars, Instrument
+from market_pipeline.config.information_bars import InformationBars
+from market_pipeline.config.instruments import Instrument
 from market_pipeline.config.settings import load_settings
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline_tests.metrics.test_information_bars import LOT, bars_of, rows_of

@@ -11,36 +11,43 @@ def naive_information_bars(trades, kind, step, *, tick, lot):
     Args:
         trades: In file order: (origin ns, receipt ns, id, price, size, taker bought), where price
             and size are fractions, whole ticks and lots.
-        kind, step: What a bar counts, and how much of it it has.
+        kind, step: What a bar counts, and how much of it closes it; `_imbalance` behind it counts
+            that of buyers less that of sellers, and `_runs` that of one side until the other comes.
         tick, lot: Fractions.
     """
-    bars, parts, counted, latest = [], [], Fraction(0), 0
+    what, _, rule = kind.partition("_")
+    bars, parts, latest = [], [], 0
+    bought, sold = Fraction(0), Fraction(0)
     for trade in sorted(trades, key=lambda each: (each[0], each[2])):
         origin, receipt, number, price, size, is_buy = trade
         latest = max(latest, receipt)
         goes_on = False
         while size > 0:
-            part, counted_after = taken(kind, Fraction(step), counted, price, size, lot)
+            if rule == "runs" and (sold if is_buy else bought):
+                parts, bought, sold = [], Fraction(0), Fraction(0)
+            mine, other = (bought, sold) if is_buy else (sold, bought)
+            counted = mine - other if rule else mine + other
+            part, added = taken(what, Fraction(step) - counted, price, size, lot)
             parts.append((origin, latest, number, price, part, is_buy, goes_on))
-            size, counted, goes_on = size - part, counted_after, True
-            if counted == step:
+            size, goes_on = size - part, True
+            bought, sold = bought + added * is_buy, sold + added * (not is_buy)
+            if counted + added == step:
                 bars.append(bar_of(parts, tick, lot, is_complete=True))
-                parts, counted = [], Fraction(0)
+                parts, bought, sold = [], Fraction(0), Fraction(0)
     return [*bars, *([bar_of(parts, tick, lot, is_complete=False)] if parts else [])]
 
 
-def taken(kind, step, counted, price, size, lot):
-    """How much of a size goes into the open bar, and what the bar has counted then."""
-    if kind == "tick":
-        return size, counted + 1
-    if kind == "volume":
-        part = min(size, step - counted)
-        return part, counted + part
-    if counted + price * size < step:
-        return size, counted + price * size
-    missing = (step - counted) / price / lot
-    lots = int(missing + Fraction(1, 2))
-    return max(lots, 1) * lot, step
+def taken(what, missing, price, size, lot):
+    """How much of a size goes into the open bar, and how much that counts of what it misses."""
+    if what == "tick":
+        return size, Fraction(1)
+    if what == "volume":
+        part = min(size, missing)
+        return part, part
+    if price * size < missing:
+        return size, price * size
+    lots = int(missing / price / lot + Fraction(1, 2))
+    return max(lots, 1) * lot, missing
 
 
 def bar_of(parts, tick, lot, *, is_complete):

@@ -16,7 +16,8 @@ from shutil import rmtree
 import polars as pl
 import pytest
 
-from market_pipeline.config.instruments import InformationBars, Instrument, Policies
+from market_pipeline.config.information_bars import InformationBars
+from market_pipeline.config.instruments import Instrument, Policies
 from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawTable, day_folder
 from market_pipeline.sources.simulated import Fault, FaultKind, SimulatedInstrument, simulate

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from market_pipeline.books.tables import REBUILDS
-from market_pipeline.config.instruments import GapRule, InformationBars, Instrument, Policies
+from market_pipeline.config.information_bars import InformationBars
+from market_pipeline.config.instruments import GapRule, Instrument, Policies
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.metrics.contract_states import CONTRACT_STATES

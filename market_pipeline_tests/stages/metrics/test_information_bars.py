@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from market_pipeline.config.instruments import InformationBars
+from market_pipeline.config.information_bars import InformationBars
 from market_pipeline_tests.stages.days import BTC, ETH, MESSAGES, write_day
 
 CUT = InformationBars(tick=(1_000,), volume=("0.7",), value=(1_000, 90))
