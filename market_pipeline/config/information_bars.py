@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from market_pipeline.config._steps import Amounts, Counts
+from market_pipeline.config.steps import Amounts, Counts
 from market_pipeline.config.values import StrictModel
 
 __all__ = ["BarKind", "InformationBars"]

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from market_pipeline.config._steps import Step
+from market_pipeline.config.steps import Step
 from market_pipeline.config.fidelity import Fidelity
 from market_pipeline.config.information_bars import InformationBars
 from market_pipeline.config.thresholds import Thresholds

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from market_pipeline.config.settings import load_settings
 from market_pipeline.errors import DomainError, MissingDataError
+from market_pipeline.notebook.published import published_days
 from market_pipeline.notebook.times import nanoseconds_of
 from market_pipeline.plots.day import day_plot
 from market_pipeline.plots.plot import Plot
@@ -20,7 +20,6 @@ from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.quality.words import measured
 from market_pipeline.tables import TABLES, open_catalogue
 from market_pipeline.warehouse.file_views import shown_files
-from market_pipeline.warehouse.layout import Warehouse
 
 __all__ = ["plot_day", "plot_files"]
 
@@ -48,35 +47,29 @@ def plot_day(
         data_dir: The data folder; by default the one of the settings in force.
 
     Raises:
-        MissingDataError: That day is not published of that instrument, or is no day.
-        DomainError: A time cannot be read, or the end is not after the start.
+        MissingDataError: That day is not published of that instrument.
+        DomainError: A day or a time cannot be read, or the end is not after the start.
         SettingsError: No folder is given and the settings are not usable.
     """
-    folder = Path(data_dir) if data_dir is not None else load_settings().data_dir
+    of = published_days(TABLES["book_bbo"], instrument, day, None, data_dir, "error")
     venue, _, symbol = instrument.partition(":")
-    with open_catalogue(folder) as connection:
+    with open_catalogue(of.warehouse.data_dir) as connection:
         found = connection.execute(
-            f"FROM {VALIDATION_REPORT.sql_name} "
-            "WHERE exchange = $1 AND symbol = $2 AND dt = try_cast($3::VARCHAR AS DATE)",
-            [venue, symbol, str(day)],
+            f"FROM {VALIDATION_REPORT.sql_name} WHERE exchange = ? AND symbol = ? AND dt = ?",
+            [venue, symbol, of.days[0]],
         ).pl()
-        rows = ReportRow.read(found)
-        files: dict[str, list[Path]] = {}
-        if rows:
-            warehouse = Warehouse(folder)
-            files = {
-                asset: shown_files(connection, warehouse, TABLES[asset], rows[0].dt, instrument)
-                for asset in _DRAWN
-            }
-    plot = plot_files(rows[0], files, start=start, end=end) if rows else None
-    if plot is None:
-        raise MissingDataError(
-            f"There is no book of {instrument} on {day}",
-            next_step="`market-pipeline verdict` says which days are published, and why others "
-            "are not.",
-            file=folder,
-        )
-    return plot
+        files = {
+            asset: shown_files(connection, of.warehouse, TABLES[asset], of.days[0], instrument)
+            for asset in _DRAWN
+        }
+    for row in ReportRow.read(found):
+        if plot := plot_files(row, files, start=start, end=end):
+            return plot
+    raise MissingDataError(
+        f"There is no verdict on the book of {instrument} on {day}",
+        next_step="Run the pipeline for that day: its ticks and times are known from the report.",
+        file=of.warehouse.data_dir,
+    )
 
 
 def plot_files(

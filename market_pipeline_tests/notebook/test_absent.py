@@ -29,6 +29,7 @@ from market_pipeline import (
     load_metrics,
     load_open_interest,
     load_trades,
+    plot_day,
     replay,
     update_counts,
 )
@@ -79,6 +80,7 @@ BY_INSTANT: dict[str, Callable] = {
     ),
     "events": lambda of, day, **at: events(of, *span(day), **at).read_all(),
     "update_counts": lambda of, day, **at: update_counts(of, *span(day), **at),
+    "plot_day": plot_day,
 }
 READERS = {each.__name__: each for each in OF_BOOKS} | BY_INSTANT
 DAYS = {

@@ -47,19 +47,24 @@ def test_a_part_without_a_message_says_so(data_dir):
 
 
 @pytest.mark.parametrize(
-    ("instrument", "day"),
+    ("instrument", "day", "found"),
     [
-        (BROKEN.id, DAY),
-        ("SIMULATED:NONE", DAY),
-        (GOOD.id, "2001-01-01"),
-        (GOOD.id, "someday"),
-        ("'; DROP", DAY),
+        (BROKEN.id, DAY, rf"no {DAY} \(quarantined\)"),
+        ("SIMULATED:NONE", DAY, "books.bbo has nothing of SIMULATED:NONE"),
+        (GOOD.id, "2001-01-01", "no 2001-01-01"),
+        ("'; DROP", DAY, "books.bbo has nothing of '; DROP"),
     ],
 )
-def test_what_is_not_published(data_dir, instrument, day):
-    """A day that was not rebuilt, one that nobody has, and no day at all are named by an error."""
-    with pytest.raises(MissingDataError, match=f"no book of {instrument} on {day}"):
+def test_what_is_not_published(data_dir, instrument, day, found):
+    """A day that was not rebuilt and one that nobody has are refused as the loaders refuse them."""
+    with pytest.raises(MissingDataError, match=found):
         plot_day(instrument, day, data_dir=data_dir)
+
+
+def test_no_day(data_dir):
+    """What is no day is refused with what would be one."""
+    with pytest.raises(DomainError, match="text as 2024-08-08"):
+        plot_day(GOOD.id, "someday", data_dir=data_dir)
 
 
 def test_wrong_times(data_dir):
