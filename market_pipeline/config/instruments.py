@@ -23,9 +23,9 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from market_pipeline.config.steps import Step
 from market_pipeline.config.fidelity import Fidelity
 from market_pipeline.config.information_bars import InformationBars
+from market_pipeline.config.steps import Step
 from market_pipeline.config.thresholds import Thresholds
 from market_pipeline.config.values import Amount, Instant, JsonValue, StrictModel
 from market_pipeline.config.yaml_files import nearest_known, read_yaml_mapping
