@@ -69,7 +69,7 @@ class AnalyzedDay:
 
 def analyze(
     start_date: StartDate,
-    end_date: EndDate,
+    end_date: EndDate = None,
     instrument: InstrumentIds = None,
     as_json: AsJson = False,
 ) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from market_pipeline.cli.days import dagster_home, run_days
-from market_pipeline.cli.options import DAY_FORMATS
+from market_pipeline.cli.options import DAY_FORMATS, EndDate, in_order
 from market_pipeline.cli.output import console, print_verdicts
 from market_pipeline.cli.run import FAILED, print_failed
 from market_pipeline.cli.verdict import read_verdicts
@@ -29,10 +29,7 @@ def simulate(
         datetime | None,
         typer.Option(formats=DAY_FORMATS, help="First UTC day; without it the days of the demo."),
     ] = None,
-    end_date: Annotated[
-        datetime | None,
-        typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive; by default the first."),
-    ] = None,
+    end_date: EndDate = None,
     instruments: Annotated[
         int, typer.Option(min=1, max=999, help="How many instruments, from SIM001-USDT-PERP on.")
     ] = 2,
@@ -80,9 +77,7 @@ def _range_plan(
 ) -> SimulationPlan:
     from market_pipeline.sources.simulated import FaultKind, range_plan
 
-    start, end = start_date.date(), (end_date or start_date).date()
-    if end < start:
-        raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
+    start, end = in_order(start_date, end_date)
     known = [each.value for each in FaultKind]
     kinds = known if faults == ["all"] else faults
     for kind in kinds:

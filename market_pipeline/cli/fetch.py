@@ -90,7 +90,7 @@ class _Result:
 
 def fetch(
     start_date: StartDate,
-    end_date: EndDate,
+    end_date: EndDate = None,
     instrument: InstrumentIds = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Download nothing; show what would be.")

@@ -12,7 +12,10 @@ __all__ = ["DAY_FORMATS", "AsJson", "EndDate", "InstrumentIds", "StartDate", "in
 DAY_FORMATS = ["%Y-%m-%d"]
 """How a day is given on the command line."""
 StartDate = Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="First UTC day.")]
-EndDate = Annotated[datetime, typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive.")]
+EndDate = Annotated[
+    datetime | None,
+    typer.Option(formats=DAY_FORMATS, help="Last UTC day, inclusive; by default the first."),
+]
 InstrumentIds = Annotated[
     list[str] | None,
     typer.Option("--instrument", metavar="VENUE:SYMBOL", help="Only this one; may be repeated."),
@@ -20,13 +23,13 @@ InstrumentIds = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
-def in_order(start_date: datetime, end_date: datetime) -> tuple[date, date]:
-    """The first and the last day of a range.
+def in_order(start_date: datetime, end_date: datetime | None) -> tuple[date, date]:
+    """The first and the last day of a range; without an end it is one day.
 
     Raises:
         typer.BadParameter: The last one is before the first.
     """
-    start, end = start_date.date(), end_date.date()
+    start, end = start_date.date(), (end_date or start_date).date()
     if end < start:
         raise typer.BadParameter(f"{end} is before {start}", param_hint="--end-date")
     return start, end

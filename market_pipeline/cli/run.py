@@ -36,7 +36,7 @@ FAILED = 2
 
 def run(
     start_date: StartDate,
-    end_date: EndDate,
+    end_date: EndDate = None,
     instrument: InstrumentIds = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Publish nothing; list what would be repaired.")

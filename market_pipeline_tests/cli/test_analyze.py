@@ -72,6 +72,15 @@ def test_0_every_day_allows_full_deltas(lake: Path):
     assert before == sorted(lake.parent.rglob("*"))
 
 
+def test_without_an_end_it_is_one_day(lake: Path):
+    """The first day alone is looked at, as with the same day as the end."""
+    for each in (BTC, ETH):
+        write_day(lake, each)
+
+    one = CliRunner().invoke(app, ["analyze", "--start-date", f"{DAY}"])
+    assert (0, analyzed().output) == (one.exit_code, one.output)
+
+
 def test_days_of_another_vendor_are_converted(lake: Path):
     """They are converted for the look alone, and a file that is refused is told as unreadable."""
     text = TEXT.replace("crypto_lake", "tardis_csv", 1)

@@ -280,11 +280,11 @@ class TestRefusals:
             ),
             (days_arguments(NEXT_DAY, DAY), "2025-03-03 is before 2025-03-04"),
             (days_arguments(date(2024, 6, 30)), "is before the first partition"),
-            (("run", "--start-date", "2025-03-03"), "Missing option '--end-date'"),
+            (("run", "--end-date", "2025-03-03"), "Missing option '--start-date'"),
             (("run", "--start-date", "03.03.25", "--end-date", "2025-03-03"), "does not match"),
             ((*days_arguments(DAY), "--json"), "give it together with --dry-run"),
         ],
-        ids=["unknown instrument", "end before start", "before all", "no end", "no date", "json"],
+        ids=["unknown instrument", "end before start", "before all", "no start", "no date", "json"],
     )
     def test_arguments(self, workspace: Workspace, arguments, text):
         """What cannot be run is refused at once with 2 and a message, not a traceback."""
