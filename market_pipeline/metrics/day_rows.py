@@ -148,8 +148,11 @@ def either(one: Sequence[BoolArray], other: Sequence[BoolArray]) -> list[BoolArr
 
 
 def picked(of_grids: Sequence[NDArray[_Any]], chosen: Chosen) -> NDArray[_Any]:
-    """The rows of chosen intervals, those of one grid after the other."""
-    return np.concatenate([rows[at] for rows, at in zip(of_grids, chosen, strict=True)])
+    """The rows of chosen intervals, those of one grid after the other; a column lies together."""
+    first = of_grids[0]
+    made = np.empty((*first.shape[1:], sum(len(at) for at in chosen)), first.dtype)
+    parts = [rows[at].T for rows, at in zip(of_grids, chosen, strict=True)]
+    return np.concatenate(parts, axis=-1, out=made).T
 
 
 def changes_at(is_any: BoolArray) -> BoolArray:
@@ -161,5 +164,8 @@ def changes_at(is_any: BoolArray) -> BoolArray:
 
 
 def known(values: ColumnArray, is_known: BoolArray) -> pl.Series:
-    """A column that is null where its value is not known."""
-    return pl.Series(pa.array(values, mask=~is_known))
+    """A column that is null where its value is not known; it takes the values as they lie."""
+    bits = pa.py_buffer(np.packbits(is_known, bitorder="little"))
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pl.Series(pa.Array.from_buffers(kind, len(values), [bits, data]))

@@ -6,6 +6,7 @@ nothing explains, and by a column that ought to vary and has one value all over 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -71,16 +72,14 @@ class Features:
             of_widths: Each of one width, with interval_seconds, interval_start, the columns, and in
                 `rows` how many intervals each row stands for.
         """
-        # What takes long is to state so many rules: most rows break none, whatever their width.
-        broken = pl.concat(of_widths).select(_any_of(self._columns)).row(0) if of_widths else ()
-        suspects = [at for at, is_broken in enumerate(broken) if is_broken]
+        suspects = _suspects(self._columns, pl.concat(of_widths)) if of_widths else []
         for rows in of_widths:
             seconds = int(rows["interval_seconds"][0])
             found = self._widths.setdefault(seconds, _OfWidth({}, {}))
             self._values += int(rows["rows"].sum()) * len(self._columns)
             for at in suspects:
-                column, rule, expected = _rules_of(self._columns)[at]
-                where = rows.filter(rule)
+                column, _, is_broken, expected = _rules_of(self._columns)[at]
+                where = rows.filter(is_broken)
                 if where.height:
                     first = found.broken.get(at) or _violation(
                         column, where.row(0, named=True), expected
@@ -146,10 +145,47 @@ class _OfWidth(NamedTuple):
     only: dict[str, _Only]
 
 
-@cache
-def _any_of(columns: tuple[MetricColumn, ...]) -> list[pl.Expr]:
-    """Whether any row breaks each rule."""
-    return [rule.any().alias(str(at)) for at, (_, rule, _) in enumerate(_rules_of(columns))]
+class _Rule(NamedTuple):
+    """What may be broken, where it is, and what would have been right.
+
+    Attributes:
+        of_nulls: Whether only a null can break it; else only a value.
+    """
+
+    column: MetricColumn
+    of_nulls: bool
+    is_broken: pl.Expr
+    expected: str
+
+
+def _suspects(columns: tuple[MetricColumn, ...], rows: pl.DataFrame) -> list[int]:
+    """The numbers of the rules that some row breaks.
+
+    To state so many rules takes longer than to look at the values, and most columns are cleared by
+    their number of nulls and by their least and most value.
+    """
+    nulls = {column.name for column in columns if rows[column.name].null_count()}
+    values = {column.name for column in columns if not _is_within(rows[column.name], column)}
+    at_all = [
+        rule.is_broken.any().alias(str(at))
+        for at, rule in enumerate(_rules_of(columns))
+        if rule.column.name in (nulls if rule.of_nulls else values)
+    ]
+    broken = rows.select(at_all).row(0, named=True) if at_all else {}
+    return [int(at) for at, is_broken in broken.items() if is_broken]
+
+
+def _is_within(values: pl.Series, column: MetricColumn) -> bool:
+    """Whether all values are in a column's domain, as far as that is no matter of the row."""
+    if isinstance(column.highest, pl.Expr):
+        return False
+    least: Any = values.min()
+    most: Any = values.max()
+    if least is None:
+        return True
+    # Only of finite numbers is the sum finite, which is the quickest way to find one that is not.
+    is_finite = math.isfinite(values.sum())
+    return bool(is_finite and column.lowest <= least and most <= column.highest)
 
 
 @cache
@@ -168,19 +204,21 @@ def _spread_of(columns: tuple[MetricColumn, ...]) -> list[pl.Expr]:
 
 
 @cache
-def _rules_of(columns: tuple[MetricColumn, ...]) -> list[tuple[MetricColumn, pl.Expr, str]]:
+def _rules_of(columns: tuple[MetricColumn, ...]) -> list[_Rule]:
     """What may be broken; of many columns it takes longer to say than to look."""
     return [rule for column in columns for rule in _rules(column)]
 
 
-def _rules(column: MetricColumn) -> Iterator[tuple[MetricColumn, pl.Expr, str]]:
+def _rules(column: MetricColumn) -> Iterator[_Rule]:
     value = pl.col(column.name)
     if column.type == "DOUBLE":
-        yield column, (~value.is_finite()).fill_null(value=False), "a finite number"
+        is_none = (~value.is_finite()).fill_null(value=False)
+        yield _Rule(column, False, is_none, "a finite number")
     is_outside = value.is_finite() & ((value < column.lowest) | (value > column.highest))
     domain = "a value in the column's domain (docs/metrics.md)"
-    yield column, is_outside.fill_null(value=False), domain
-    yield column, value.is_null() & ~column.null_where, "a value: nothing explains a null here"
+    yield _Rule(column, False, is_outside.fill_null(value=False), domain)
+    is_bare = value.is_null() & ~column.null_where
+    yield _Rule(column, True, is_bare, "a value: nothing explains a null here")
 
 
 def _violation(column: MetricColumn, where: dict[str, Any], expected: str) -> Violation:

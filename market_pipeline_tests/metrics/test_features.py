@@ -76,6 +76,17 @@ def test_a_value_that_breaks_a_rule(minutes, name, value, text):
     assert ("null" if value is None else repr(value)) == same.value
 
 
+def test_infinities_that_cancel_out(minutes):
+    """Neither hides the other, nor do values that sum up to more than any number."""
+    infinite = with_value(with_value(minutes, "ofi", 7, math.inf), "ofi", 8, -math.inf)
+    large = with_value(with_value(minutes, "ofi", 7, 1e308), "ofi", 8, 1.5e308)
+
+    assert [("ofi", 2, "a finite number")] == [
+        (each.column, each.count, each.expected) for each in found_in(infinite)
+    ]
+    assert [] == found_in(large)
+
+
 def test_nulls_that_something_explains(minutes):
     """No valid time, no confirmed depth, no message, no trades file."""
     in_gap = minutes.filter(pl.col("valid_seconds") == 0)
