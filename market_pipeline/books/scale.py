@@ -83,6 +83,9 @@ class Scale:
         decimals = self.decimals - other.decimals
         numerator = other.coefficient * 10 ** max(0, decimals)
         denominator = self.coefficient * 10 ** max(0, -decimals)
+        if numerator == denominator:  # as on most days, and a book has thousands of levels
+            fits = (steps > -EXACT_STEPS) & (steps < EXACT_STEPS)
+            return steps.copy() if fits.all() else None
         # Python's integers, because a product may pass 64 bits where the quotient does not.
         exact = [divmod(step * numerator, denominator) for step in steps.tolist()]
         if any(rest or abs(whole) >= EXACT_STEPS for whole, rest in exact):

@@ -174,6 +174,16 @@ class TestStepsFrom:
         """2^50 steps are too many for a scale of half the step, as they are for a float."""
         assert Scale(5, 1).steps_from(np.array([2**50], np.int64), Scale(1, 0)) is None
 
+    @pytest.mark.parametrize("other", [Scale(1, 1), Scale(10, 2)])
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_the_same_step(self, other, sign):
+        """It is not computed, and the bound is the same; the answer is an array of its own."""
+        steps = np.array([0, sign * (EXACT_STEPS - 1)], np.int64)
+        found = Scale(1, 1).steps_from(steps, other)
+        assert found is not None and found.tolist() == [0, sign * (EXACT_STEPS - 1)]
+        assert not np.shares_memory(found, steps)
+        assert Scale(1, 1).steps_from(steps + sign, other) is None
+
     def test_no_steps(self):
         """An empty side of a book fits every scale."""
         found = Scale(3, 0).steps_from(np.empty(0, np.int64), Scale(1, 5))
