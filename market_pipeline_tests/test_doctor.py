@@ -13,7 +13,8 @@ from market_pipeline.config.settings import ENV_PREFIX, load_settings
 from market_pipeline.doctor import _environment as environment
 from market_pipeline.doctor.finding import Diagnosis, DoctorReport
 from market_pipeline.doctor.run import run_doctor
-from market_pipeline.tables import refresh_catalogue, with_catalogue
+from market_pipeline.tables import refresh_catalogue
+from market_pipeline_tests.catalogues import drawn_catalogue
 from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.store.servers import no_credentials
 
@@ -115,14 +116,13 @@ class TestCatalogue:
     def test_as_published(self, folder):
         """A catalogue that nobody wrote into is fine, and none is no finding."""
         before = {each.name for each in run_doctor().findings}
-        with_catalogue(folder / "data")
-
+        drawn_catalogue(folder / "data")
         assert "catalogue" not in before
         assert "ok" == finding("catalogue").status
 
     def test_written_into(self, folder):
         """What somebody wrote into it is told before it is set aside and for as long as it lies."""
-        warehouse = with_catalogue(folder / "data")
+        warehouse = drawn_catalogue(folder / "data")
         with warehouse.catalogue.open("ab") as file:
             file.write(b"more")
         before = finding("catalogue")
@@ -489,7 +489,7 @@ class TestWhatARunRefuses:
 class TestModes:
     def test_one_that_is_open(self, folder):
         """A file that other users may read is named with its mode, and how many there are."""
-        warehouse = with_catalogue(folder / "data")
+        warehouse = drawn_catalogue(folder / "data")
         (folder / "home/event_log.db").touch(0o600)
         assert "ok" == finding("modes").status
         (folder / "home/event_log.db").chmod(0o644)
