@@ -244,7 +244,7 @@ class TestLoad:
     def test_a_width_that_no_day_has(self, market: Market, load, width: str):
         """The error names the widths that there are; no row at all would pass for an empty day."""
         asked = {"data_dir": market.data_dir, width: 7}
-        with pytest.raises(DomainError, match=r"expected=1 or 60.*found=7") as refused:
+        with pytest.raises(DomainError, match=r"expected=60 or 300.*found=7") as refused:
             load(market.instrument.id, QUIET, NEXT, **asked)
 
         assert width == refused.value.column
