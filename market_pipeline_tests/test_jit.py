@@ -6,6 +6,7 @@ import fcntl
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from numba import njit
 from numba.core.errors import TypingError
 from numba.core.event import install_recorder
 from numba.core.types import Function
+from numpy.typing import NDArray
 
 from market_pipeline import jit
 
@@ -113,6 +115,44 @@ def test_what_is_compiled_elsewhere_is_left_alone(cache: Path):
 
     assert of_numba is Function.get_call_type
     assert [3, 5] == list(njit(lambda values: np.cumsum(values) * values[0] + 2)(np.array([1, 2])))
+
+
+class Scaled(NamedTuple):
+    """Numbers and what they are multiplied by."""
+
+    values: NDArray[np.int64]
+    factor: int
+
+
+class Both(NamedTuple):
+    """Tuples in a tuple, and where a result is written."""
+
+    first: Scaled
+    second: Scaled
+    is_known: bool
+    written: NDArray[np.int64]
+
+
+def test_named_tuples_are_taken_by_address(cache: Path):
+    """A kernel hands on a named tuple as one address, and reads what Python would read of it."""
+    scaled = jit.kernel(lambda given, shift: (given.values[0] + shift) * given.factor)
+
+    @jit.kernel
+    def write(both, row):
+        for shift in range(row):
+            both.written[row] += scaled(both.second, shift) - scaled(both.first, shift)
+        return both.written[row] if both.is_known else -1
+
+    first, second = Scaled(np.array([1]), 3), Scaled(np.array([4]), 6)
+    written = np.zeros(4, np.int64)
+    known, unknown = (Both(first, second, is_known, written) for is_known in (True, False))
+    assert (72, -1) == (write(known, 3), write(unknown, 2))
+    assert [0, 0, 45, 72] == written.tolist()
+
+    (compiled,) = scaled.part.overloads.values()
+    function = compiled.library.get_function(compiled.fndesc.llvm_func_name)
+    of_numba = 2  # where the result is written, and an exception
+    assert of_numba + 2 == len([*function.arguments])
 
 
 def test_what_kernels_call_is_part_of_them(cache: Path):

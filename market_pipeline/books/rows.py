@@ -92,7 +92,8 @@ def set_rows(levels, is_bid, prices, new_sizes, row, end):
     Returns:
         The end, or the row that found no room in the far arrays.
     """
-    sizes, words0, words1, words2, far_keys, far_sizes, meta = levels
+    sizes, words0, words1, words2 = levels.sizes, levels.words0, levels.words1, levels.words2
+    far_keys, far_sizes, meta = levels.far_keys, levels.far_sizes, levels.meta
     if meta[WINDOW_PLACED] == 0:
         while row < end and new_sizes[row] == NOT_REPRESENTABLE:
             row += 1

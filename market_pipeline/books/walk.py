@@ -242,7 +242,8 @@ def _count_levels(levels, side):
 @kernel
 def write_levels(levels, side, prices, sizes, row):
     """Fills a row of two arrays with the best levels of a side, as `write_top` does."""
-    window_sizes, words0, words1, words2, far_keys, far_sizes, meta = levels
+    window_sizes, words0, words1, words2 = levels.sizes, levels.words0, levels.words1, levels.words2
+    far_keys, far_sizes, meta = levels.far_keys, levels.far_sizes, levels.meta
     stride = window_sizes.size >> 1
     best = first_index(window_sizes, words0, words1, words2, side * stride, (side + 1) * stride)
     write_top(
