@@ -41,7 +41,7 @@ def research_figures(rows: int, runs: int) -> list[Figure]:
         rows: Of the deltas of the day.
         runs: Of each.
     """
-    found = _found(vendor_task(rows), runs, ("callback", "updates", "loop", "compare"))
+    found = _found(vendor_task(rows), runs, ("callback", "touch", "updates", "loop", "compare"))
     days = found["publish"]["steps"]
     group = f"research on a vendor's day of {rows:,} rows"
     ratio = Spread.of(sum(each[name] for name in _TABLES) / each[_REBUILD] for each in days)
@@ -57,6 +57,7 @@ def research_figures(rows: int, runs: int) -> list[Figure]:
     ]
     for what, name, bar in (
         ("callback", "replay through a compiled callback", 1.0),
+        ("touch", "replay of the touch through a compiled callback", 1.0),
         ("updates", f"updates counted by level, {_LEVELS} levels", None),
         ("loop", f"replay through a Python loop, {_DEPTH} levels", None),
         ("compare", "compared with itself", None),
@@ -122,6 +123,11 @@ def _called_back(task: Task) -> int:
     return int(replay(task.ids, *_span(task), on_message=_count, state=state)[0])
 
 
+def _of_touch(task: Task) -> int:
+    state = np.zeros(2, np.int64)
+    return int(replay(task.ids, *_span(task), depth=1, on_message=_count, state=state)[0])
+
+
 def _updates(task: Task) -> int:
     counts = update_counts(task.ids, *_span(task), limit=_LEVELS)
     return int(counts.unique("ts_interval_ns")["message_count"].sum())
@@ -157,6 +163,7 @@ def main() -> None:
     what, task, runs = sys.argv[1], Task(**json.loads(sys.argv[2])), int(sys.argv[3])
     timed = {
         "callback": _called_back,
+        "touch": _of_touch,
         "updates": _updates,
         "loop": _looped,
         "compare": _compared,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from market_pipeline.books.rows import set_rows
 from market_pipeline.books.walk import levels_of, sides_of
 from market_pipeline.jit import callback_kernel
 
-__all__ = ["Message", "Player", "Start"]
+__all__ = ["Message", "Player", "Start", "without_levels"]
 
 _NEVER = np.int64(2**63 - 1)
 
@@ -59,6 +60,17 @@ class Message(NamedTuple):
     first: int
     end: int
     changes: Changes | None
+
+
+@cache
+def without_levels(on_message: OnMessage) -> OnMessage:
+    """The callback as one of messages whose book is not known: its `levels` are None."""
+    compiled = callback_kernel(on_message)
+
+    def shown(state, message, _levels):
+        return compiled(state, message, None)
+
+    return shown
 
 
 @dataclass(frozen=True, slots=True)

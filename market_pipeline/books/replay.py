@@ -7,7 +7,7 @@ and, in the end, the flags, since some of them only later messages and snapshots
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -120,6 +120,39 @@ class Replayed:
         clock_ns = np.empty(0, np.int64)
         return cls(0, room_for_messages(0), no, clock_ns, rows, (0, 0), others, nothing)
 
+    @classmethod
+    def of_touch(
+        cls,
+        first: int,
+        published: PublishedRows,
+        ts_origin_ns: NDArray[np.int64],
+        clock_ns: int | None,
+    ) -> Self:
+        """Messages as published, of whose books the touch alone is known.
+
+        Args:
+            first: The number of the first of them in its day.
+            published, ts_origin_ns: Their rows.
+            clock_ns: What the receipt clock stands at before them; None if the day has no sound
+                time.
+        """
+        no_rows = np.zeros(published.flags.size, np.int64)
+        return replace(
+            cls.empty(),
+            first=first,
+            messages=LoggedMessages(no_rows, no_rows, ts_origin_ns, *published[:-1]),
+            verified=published.verified,
+            clock_ns=_running_clock(published, clock_ns),
+        )
+
+
+def _running_clock(published: PublishedRows, before_ns: int | None) -> NDArray[np.int64]:
+    """The receipt clock at each row, from what it stands at before them."""
+    times_ns = np.where(published.flags & _NO_TIME, _NO_CLOCK, published.ts_receipt_ns)
+    before = _NO_CLOCK if before_ns is None else before_ns
+    running: NDArray[np.int64] = np.maximum.accumulate(np.append(before, times_ns))[1:]
+    return running
+
 
 class ReplayMismatch(Exception):
     """A replayed message is not the published one; `message` is its number in its day."""
@@ -186,7 +219,7 @@ class Replay(Rebuild):
         self._outputs = self._outputs._replace(bbo=room_for_bbo(_MESSAGE_ROOM))
         self._published = _Published(published)
         self._first = first - self.figures["messages"]
-        self._clock_ns = _NO_CLOCK if clock_ns is None else clock_ns
+        self._clock_ns = clock_ns
         self._known, self._noted = new_known(self._registers), new_noted()
         self._others = room_for_other_changes(_OTHER_ROOM)
         self._before: tuple[int, int] | None = None
@@ -318,9 +351,7 @@ class Replay(Rebuild):
         """The messages with their published flags, if they are the published ones."""
         published = self._published.take(messages.end.size)
         _refuse_others(first, messages, published)
-        times_ns = messages.ts_receipt_ns.copy()
-        times_ns[(published.flags & _NO_TIME) != 0] = _NO_CLOCK
-        clock_ns = np.maximum.accumulate(np.append(self._clock_ns, times_ns))[1:]
+        clock_ns = _running_clock(published, self._clock_ns)
         if clock_ns.size:
             self._clock_ns = int(clock_ns[-1])
         messages = messages._replace(flags=published.flags)

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.levels import ASK, BID
-from market_pipeline.books.player import OnMessage, Player, Start
+from market_pipeline.books.player import OnMessage, Player, Start, without_levels
 from market_pipeline.books.replay import Replayed
 from market_pipeline.books.walk import export_side, write_levels
 from market_pipeline.config.settings import Settings, load_settings
+from market_pipeline.errors import DomainError
+from market_pipeline.jit import callback_kernel
 from market_pipeline.notebook.from_checkpoint import days_between
 from market_pipeline.notebook.published import instrument_ids, refuse_no_depth
 from market_pipeline.notebook.times import span_of
-from market_pipeline.stages.rebuild.replay import DayReplay
+from market_pipeline.stages.rebuild.replay import DayReplay, published_messages
 
 __all__ = ["ReplayedMessage", "replay"]
 
@@ -109,6 +111,7 @@ def replay(
     start: datetime | str | int,
     end: datetime | str | int,
     *,
+    depth: int | None = ...,
     on_message: OnMessage,
     state: _State,
     changes: bool = ...,
@@ -130,18 +133,20 @@ def replay(
     """The messages of published days with the book after each, over day borders, in bounded memory.
 
     It begins with the last checkpoint before the start, and makes the books again from the raw rows
-    as the pipeline did; every message must lead to its row of `books.bbo`. Messages of several
-    instruments come in order of the receipt clock, which never runs back; of equal times the
-    instrument that was given first comes first.
+    as the pipeline did; every message must lead to its row of `books.bbo`. With a depth of 1 or 0
+    these rows are all that is read. Messages of several instruments come in order of the receipt
+    clock, which never runs back; of equal times the instrument that was given first comes first.
 
     Args:
         instruments: An id, such as BINANCE_FUTURES:BTC-USDT-PERP, or several.
         start, end: Instants in the forms that `book_at` takes; a message at the end is none of it.
-        depth: So many levels a side of each message; None for all, which is far slower.
+        depth: So many levels a side of each message; None for all, which is far slower. With 1 or 0
+            no raw file is read, which is far faster.
         on_message: Instead of an iterator: a function of numbers and arrays only, compiled by numba
             and called as `on_message(state, message, levels)` after each message; it returns True
-            to stop there, else False. `message` is a `books.player.Message`, `levels` the whole
-            book (`books.levels.Levels`), which it must not change.
+            to stop there, else False. `message` is a `books.player.Message`, which has the touch;
+            `levels` is the whole book (`books.levels.Levels`), which it must not change, or None
+            with a depth of 1 or 0.
         state: What `on_message` is given and may write to: an array, or a tuple of arrays.
         changes: Whether `on_message` reads the `changes` of its message; without it they are None,
             which numba refuses to compile the reading of, and the replay is faster.
@@ -153,8 +158,8 @@ def replay(
     Raises:
         MissingDataError: A day of the range is not published, was published from snapshots only, or
             its raw files are not in the lake any more.
-        DomainError: A time cannot be read, has no zone, the end is before the start, or the depth
-            is no whole number of 0 or more.
+        DomainError: A time cannot be read, has no zone, the end is before the start, the depth is
+            no whole number of 0 or more, or changes are asked for with one of 1 or 0.
         CheckpointError: A checkpoint is damaged, or a message is not the published one.
         LakeFileError: A raw file cannot be read, or changed since it was registered.
         SettingsError: The settings are not usable.
@@ -163,11 +168,32 @@ def replay(
     ids = instrument_ids(instruments)
     from_ns, until_ns = span_of(start, end)
     refuse_no_depth(depth)
-    sources = [_days(each, from_ns, until_ns, settings, changes=changes) for each in ids]
+    of_touch = depth is not None and depth <= 1
+    if of_touch and changes:
+        raise DomainError(
+            "Changes are those of the whole book",
+            next_step="Leave `depth` out where `changes` are asked for.",
+            column="depth",
+            expected="more than 1, or None",
+            found=repr(depth),
+        )
+    if of_touch:
+        sources = [_touches(each, from_ns, until_ns, settings) for each in ids]
+    else:
+        sources = [_days(each, from_ns, until_ns, settings, changes=changes) for each in ids]
     if on_message is not None:
-        Player(sources, on_message, state, from_ns, until_ns, shows_changes=changes).play()
+        shown = without_levels(on_message) if of_touch else on_message
+        Player(sources, shown, state, from_ns, until_ns, shows_changes=changes).play()
         return state
     return _messages(ids, sources, from_ns, until_ns, depth)
+
+
+def _touches(
+    instrument: str, from_ns: int, until_ns: int, settings: Settings
+) -> Iterator[Start | Replayed]:
+    """The messages of an instrument's days with the touch alone."""
+    for day, message in days_between(instrument, from_ns, until_ns, settings):
+        yield from published_messages(day, message)
 
 
 def _days(
@@ -191,7 +217,8 @@ def _messages(
     most = 1 if depth is None else max(1, min(_BATCH_MESSAGES, _DEPTH_AT_ONCE // max(depth, 1)))
     more = True
     seen = _Seen.room(most, depth or 0)
-    player = Player(sources, _see, seen, from_ns, until_ns)
+    see = _see if depth is None or depth > 1 else _see_touch
+    player = Player(sources, see, seen, from_ns, until_ns)
     while more:
         seen.filled[0] = 0
         more = player.play()
@@ -223,6 +250,27 @@ def _messages(
 
 def _see(state, message, levels):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Writes a message and its best levels down; stops where there is no more room."""
+    n = _noted(state, message)
+    if state.bid_price_ticks.shape[1] > 0:
+        write_levels(levels, BID, state.bid_price_ticks, state.bid_size_lots, n)
+        write_levels(levels, ASK, state.ask_price_ticks, state.ask_size_lots, n)
+    return n + 1 == state.scalars.shape[0]
+
+
+def _see_touch(state, message, levels):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Writes a message and its touch down; stops where there is no more room."""
+    n = _noted(state, message)
+    if state.bid_price_ticks.shape[1] > 0:
+        state.bid_price_ticks[n, 0] = message.bid_price_ticks
+        state.bid_size_lots[n, 0] = message.bid_size_lots
+        state.ask_price_ticks[n, 0] = message.ask_price_ticks
+        state.ask_size_lots[n, 0] = message.ask_size_lots
+    return n + 1 == state.scalars.shape[0]
+
+
+@callback_kernel
+def _noted(state, message):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Writes a message down, and returns where."""
     n = state.filled[0]
     state.filled[0] = n + 1
     scalars = state.scalars[n]
@@ -234,7 +282,4 @@ def _see(state, message, levels):  # type: ignore[no-untyped-def] # noqa: ANN001
     scalars[5] = message.sequence_number
     scalars[6] = message.flags
     scalars[7] = message.verified
-    if state.bid_price_ticks.shape[1] > 0:
-        write_levels(levels, BID, state.bid_price_ticks, state.bid_size_lots, n)
-        write_levels(levels, ASK, state.ask_price_ticks, state.ask_size_lots, n)
-    return n + 1 == state.scalars.shape[0]
+    return n

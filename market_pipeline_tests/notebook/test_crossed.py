@@ -116,7 +116,7 @@ def test_every_message_is_the_published_one(
     published = rows.collect()
     assert published.height > 5_000
     assert published.rows() == [
-        touch(each) for each in replay(id_, *SPAN, depth=1, data_dir=lossy.data_dir)
+        touch(each) for each in replay(id_, *SPAN, depth=2, data_dir=lossy.data_dir)
     ]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,7 @@ class TestADayOfSnapshots:
 
         assert BookFlag.SNAPSHOT_ONLY | BookFlag.STALE == book.flags
 
-    @pytest.mark.parametrize("read", [replay, events])
+    @pytest.mark.parametrize("read", [replay, partial(replay, depth=1), events])
     def test_has_no_messages(self, data_dir: Path, read: Callable[..., Iterator[object]]):
         """Replay and events refuse it and name the day and the instrument."""
         with pytest.raises(MissingDataError, match="from its snapshots") as refused:

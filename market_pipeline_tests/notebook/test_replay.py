@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import astuple, replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -40,6 +42,17 @@ def count(state, message, levels):
     return state[0] == state[2]
 
 
+def find_best(state, message, levels):
+    _, state[0] = level_at_or_after(levels, ASK, 0)
+    return False
+
+
+def cut(message, depth: int) -> tuple:
+    """All that is known of a message and of its best levels."""
+    fields = astuple(replace(message, bids=message.bids[:depth], asks=message.asks[:depth]))
+    return (*fields[:-2], *(side.tolist() for side in fields[-2:]))
+
+
 def measure(state, message, levels):
     """Counts messages, levels that are not what their last change made them, and changes."""
     state[0] += 1
@@ -58,7 +71,7 @@ class TestReplay:
     def test_is_what_is_published(self, market: Market):
         """All messages of a day with faults, and over a border, have the published touch."""
         for span, days in ((FAULTS, [FAULTY]), (ALL, [QUIET, NEXT])):
-            found = replay(market.instrument.id, *span, depth=1, data_dir=market.data_dir)
+            found = replay(market.instrument.id, *span, depth=2, data_dir=market.data_dir)
             assert published(market, *days) == [touch(message) for message in found]
 
     def test_full_books_are_books_at(self, market: Market):
@@ -83,7 +96,7 @@ class TestReplay:
         """The messages from the start up to the end, and none at the end, are shown."""
         rows = published(market, QUIET)
         start, end = rows[900][0], rows[1_300][0]
-        found = replay(market.instrument.id, start, end, depth=1, data_dir=market.data_dir)
+        found = replay(market.instrument.id, start, end, depth=2, data_dir=market.data_dir)
         assert rows[900:1_300] == [touch(message) for message in found]
 
     def test_a_callback(self, market: Market):
@@ -110,6 +123,48 @@ class TestReplay:
         ask = {"on_message": measure, "state": np.zeros(3, np.int64), "data_dir": market.data_dir}
         with pytest.raises(TypingError, match="none"):
             replay(market.instrument.id, *ALL, **ask)
+
+
+class TestTouch:
+    @pytest.mark.parametrize("depth", [0, 1])
+    def test_is_the_book_cut(self, market: Market, depth: int):
+        """With a level or none a replay shows what one of more levels shows, cut to that."""
+        rows = published(market, QUIET)
+        for span in (FAULTS, ALL, (rows[900][0], rows[1_300][0])):
+            ask = (market.instrument.id, *span)
+            whole = replay(*ask, depth=2, data_dir=market.data_dir)
+            found = replay(*ask, depth=depth, data_dir=market.data_dir)
+            assert [cut(each, depth) for each in whole] == [cut(each, depth) for each in found]
+
+    def test_needs_no_raw_file(self, market: Market, tmp_path, monkeypatch):
+        """It is read where the lake is gone, which ends a replay of whole books."""
+        monkeypatch.setenv("PIPELINE_LAKE_URI", str(tmp_path))
+        ask = {"instruments": market.instrument.id, "start": ALL[0], "end": ALL[1],
+               "data_dir": market.data_dir}  # fmt: skip
+        assert published(market, QUIET, NEXT) == [touch(each) for each in replay(**ask, depth=1)]
+        with pytest.raises(MissingDataError, match="not in the lake any more"):
+            list(replay(**ask, depth=2))
+
+    @pytest.mark.parametrize("depth", [0, 1])
+    def test_a_callback(self, market: Market, depth: int):
+        """A compiled callback is shown every message, and ends the replay when it asks to."""
+        rows = published(market, QUIET, NEXT)
+        ask = {"on_message": count, "depth": depth, "data_dir": market.data_dir}
+        for most, expected in ((-1, rows), (5, rows[:5])):
+            state = replay(market.instrument.id, *ALL, state=np.array([0, 0, most]), **ask)
+            assert [len(expected), sum(row[1] for row in expected)] == state[:2].tolist()
+
+    def test_a_callback_that_reads_levels(self, market: Market):
+        """It is refused when it is compiled: an empty book would pass for the real one."""
+        ask = {"on_message": find_best, "depth": 1, "data_dir": market.data_dir}
+        with pytest.raises(TypingError, match="none"):
+            replay(market.instrument.id, *ALL, state=np.zeros(1, np.int64), **ask)
+
+    def test_with_changes(self, market: Market):
+        """Changes are of the whole book, so the two are refused together."""
+        ask = {"on_message": count, "state": np.zeros(3, np.int64), "data_dir": market.data_dir}
+        with pytest.raises(DomainError, match="Changes are those of the whole book"):
+            replay(market.instrument.id, *ALL, depth=1, changes=True, **ask)
 
 
 class TestRefusals:

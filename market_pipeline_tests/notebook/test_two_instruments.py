@@ -93,12 +93,13 @@ def test_quotes_of_both(two: Two):
     assert [False, False, True, True] == quotes["bid_price"].is_not_null().to_list()
 
 
-def test_replay_and_events_are_in_order_of_time(two: Two):
+@pytest.mark.parametrize("depth", [0, 2])
+def test_replay_and_events_are_in_order_of_time(two: Two, depth: int):
     """Both come by the receipt clock, of equal times as the instruments are given, each once."""
     ids = [two.unseeded, two.seeded]
     messages = [
         (message.clock_ns, ids.index(message.instrument))
-        for message in replay([*ids, ids[0]], *SPAN, depth=0, data_dir=two.data_dir)
+        for message in replay([*ids, ids[0]], *SPAN, depth=depth, data_dir=two.data_dir)
     ]
     clocks = [clock_ns for clock_ns, _ in messages]
     assert sum(two.rows("book_bbo", each).height for each in ids) == len(messages)
@@ -117,13 +118,14 @@ def test_replay_and_events_are_in_order_of_time(two: Two):
     assert seen.sort("ts_receipt_ns", "place", maintain_order=True).equals(seen)
 
 
-def test_messages_of_a_day_without_a_valid_one(two: Two):
+@pytest.mark.parametrize("depth", [1, 2])
+def test_messages_of_a_day_without_a_valid_one(two: Two, depth: int):
     """Replay and events have every message of it, also beside those of another instrument."""
     published = two.rows("book_bbo", two.unseeded)["sequence_number"].to_list()
     assert 0 == load_bbo(two.unseeded, QUIET, data_dir=two.data_dir).collect().height
     found = [
         message.sequence_number
-        for message in replay([two.seeded, two.unseeded], *SPAN, depth=1, data_dir=two.data_dir)
+        for message in replay([two.seeded, two.unseeded], *SPAN, depth=depth, data_dir=two.data_dir)
         if message.instrument == two.unseeded
     ]
     assert published == found
@@ -140,4 +142,6 @@ def test_trades_behind_the_last_message(two: Two):
     assert later.height > 50
     assert later.select("id", "flags").rows() == told.select("trade_id", "book_flags").rows()
     assert {("trade", 128 | 4)} == {*told.select("kind", "flags").rows()}
-    assert [] == list(replay(two.unseeded, from_ns, SPAN[1], data_dir=two.data_dir))
+    for depth in (1, 2):
+        found = replay(two.unseeded, from_ns, SPAN[1], depth=depth, data_dir=two.data_dir)
+        assert [] == list(found)

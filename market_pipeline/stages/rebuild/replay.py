@@ -38,12 +38,18 @@ from market_pipeline.stages.rebuild.seed import closing_book, keyframe_of
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
 
-__all__ = ["DayReplay", "PublishedDay"]
+__all__ = ["DayReplay", "PublishedDay", "published_messages"]
 
 _BATCH_ROWS = 1 << 17
 # Since when a book was crossed or in doubt, and what led there, is not known from a checkpoint.
 _NO_START = int(BookFlag.CROSSED | BookFlag.SNAPSHOT_MISMATCH)
-_NO_TIME = int(BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY)
+_HAS_TIME = pl.col("flags") & int(BookFlag.BAD_TS_RECEIPT | BookFlag.OUTSIDE_DAY) == 0
+_TOUCH = [
+    pl.col(f"{side}_{part}").fill_null(0)
+    for side in ("bid", "ask")
+    for part in ("price_ticks", "size_lots")
+]
+_PUBLISHED = [pl.col("ts_receipt_ns", "sequence_number"), *_TOUCH, pl.col("flags", "verified")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,23 @@ class PublishedDay:
     def instrument(self) -> str:
         """Its id, VENUE:SYMBOL."""
         return f"{self.record.exchange}:{self.record.symbol}"
+
+    def messages(self) -> pl.LazyFrame:
+        """Its rows of `books.bbo`, one for each message.
+
+        Raises:
+            MissingDataError: It was published from its snapshots and has no messages.
+        """
+        record = self.record
+        if record.is_of_snapshots:
+            raise MissingDataError(
+                "This day was published from its snapshots, so there are no messages to replay",
+                next_step="Leave the day out, or read its rows from books.bbo and books.depth.",
+                exchange=record.exchange,
+                symbol=record.symbol,
+                day=record.dt,
+            )
+        return scan(self.warehouse, BBO, record.dt, {self.instrument})
 
     def error(self, expected: str, found: str) -> CheckpointError:
         """The error of a day whose raw rows lead elsewhere than its published ones."""
@@ -95,16 +118,8 @@ class DayReplay:
 
     def __init__(self, day: PublishedDay, message: int = 0, *, changes: bool = False) -> None:
         record = day.record
-        if record.is_of_snapshots:
-            raise MissingDataError(
-                "This day was published from its snapshots, so there are no messages to replay",
-                next_step="Leave the day out, or read its rows from books.bbo and books.depth.",
-                exchange=record.exchange,
-                symbol=record.symbol,
-                day=record.dt,
-            )
         self._day = day
-        self._rows = scan(day.warehouse, BBO, record.dt, {day.instrument})
+        self._rows = day.messages()
         self._start, first = self._last_checkpoint(message)
         policies = record.policies
         self._replay = (LoggedReplay if changes else Replay)(
@@ -118,7 +133,7 @@ class DayReplay:
             self._published(first),
             first=first,
             start=self._state(first),
-            clock_ns=self._clock_before(first),
+            clock_ns=_clock_before(self._rows, first),
         )
         self._is_open = False
 
@@ -175,24 +190,8 @@ class DayReplay:
 
     def _published(self, first: int) -> Iterator[PublishedRows]:
         """The published rows from a message on."""
-        sides = [
-            pl.col(f"{side}_{part}").fill_null(0)
-            for side in ("bid", "ask")
-            for part in ("price_ticks", "size_lots")
-        ]
-        columns = ["ts_receipt_ns", "sequence_number", *sides, "flags", "verified"]
-        for batch in in_batches(self._rows.select(columns), _BATCH_ROWS, first):
+        for batch in in_batches(self._rows.select(_PUBLISHED), _BATCH_ROWS, first):
             yield PublishedRows._make(column.to_numpy() for column in batch)
-
-    def _clock_before(self, first: int) -> int | None:
-        """The largest sound receipt time before a message, or else the first one; None for none."""
-        is_sound = pl.col("flags") & _NO_TIME == 0
-        before = self._rows.slice(0, first).filter(is_sound).select(pl.col("ts_receipt_ns").max())
-        latest: int | None = before.collect().item()
-        if latest is not None:
-            return latest
-        of_day = self._rows.filter(is_sound).select("ts_receipt_ns").head(1).collect()
-        return None if of_day.is_empty() else int(of_day.item())
 
     def _open(self, *, overlap: bool) -> None:
         """Finds the raw rows to begin with."""
@@ -219,6 +218,47 @@ class DayReplay:
             row,
         )
         self._is_open = True
+
+
+def published_messages(day: PublishedDay, message: int = 0) -> Iterator[Replayed]:
+    """The messages of a published day with the touch after each, as published.
+
+    No raw file is read, and nothing is rebuilt.
+
+    Args:
+        day: A day that was rebuilt from its deltas.
+        message: The number, in the day from 0, of the first message that is asked for. Where no
+            message before it has a sound time, these are given too: their clock stands at the
+            first sound one.
+
+    Raises:
+        MissingDataError: The day was published from its snapshots and has no messages.
+    """
+    rows = day.messages()
+    first = 0 if _latest_time(rows.slice(0, message)) is None else message
+    clock_ns = _clock_before(rows, first)
+    for batch in in_batches(rows.select("ts_origin_ns", *_PUBLISHED), _BATCH_ROWS, first):
+        ts_origin_ns, *published = (column.to_numpy() for column in batch)
+        block = Replayed.of_touch(first, PublishedRows._make(published), ts_origin_ns, clock_ns)
+        clock_ns, first = int(block.clock_ns[-1]), first + batch.height
+        yield block
+
+
+def _clock_before(rows: pl.LazyFrame, first: int) -> int | None:
+    """The largest sound receipt time before a message, or else the first one; None for none."""
+    latest = _latest_time(rows.slice(0, first))
+    if latest is not None:
+        return latest
+    of_day = rows.filter(_HAS_TIME).select("ts_receipt_ns").head(1).collect()
+    return None if of_day.is_empty() else int(of_day.item())
+
+
+def _latest_time(rows: pl.LazyFrame) -> int | None:
+    """The largest sound receipt time of rows; None for none."""
+    latest: int | None = (
+        rows.filter(_HAS_TIME).select(pl.col("ts_receipt_ns").max()).collect().item()
+    )
+    return latest
 
 
 def _first_row(files: Sequence[Path], table: RawTable, wanted: pl.Expr) -> int | None:
