@@ -18,7 +18,6 @@ from market_pipeline.books.replay import Replayed
 from market_pipeline.books.walk import export_side, write_levels
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import DomainError
-from market_pipeline.jit import callback_kernel
 from market_pipeline.notebook.from_checkpoint import days_between
 from market_pipeline.notebook.published import instrument_ids, refuse_no_depth
 from market_pipeline.notebook.times import span_of
@@ -30,16 +29,8 @@ _State = TypeVar("_State")
 
 _BATCH_MESSAGES = 1 << 13
 _DEPTH_AT_ONCE = 1 << 17
-_SCALARS = (
-    "instrument",
-    "number",
-    "clock_ns",
-    "ts_origin_ns",
-    "ts_receipt_ns",
-    "sequence_number",
-    "flags",
-    "verified",
-)
+_SCALARS = 12
+_TOUCH = 8  # the first of four scalars: price and size of the bid, then of the ask
 
 
 class _Seen(NamedTuple):
@@ -55,7 +46,7 @@ class _Seen(NamedTuple):
     @classmethod
     def room(cls, messages: int, depth: int) -> _Seen:
         sides = [np.zeros((messages, depth), np.int64) for _ in range(4)]
-        return cls(np.zeros(1, np.int64), np.zeros((messages, len(_SCALARS)), np.int64), *sides)
+        return cls(np.zeros(1, np.int64), np.zeros((messages, _SCALARS), np.int64), *sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +158,26 @@ def replay(
     settings = load_settings() if data_dir is None else load_settings(data_dir=data_dir)
     ids = instrument_ids(instruments)
     from_ns, until_ns = span_of(start, end)
+    of_touch = _is_of_touch(depth, changes=changes)
+    sources = [
+        _touches(each, from_ns, until_ns, settings)
+        if of_touch
+        else _days(each, from_ns, until_ns, settings, changes=changes)
+        for each in ids
+    ]
+    if on_message is not None:
+        shown = without_levels(on_message) if of_touch else on_message
+        Player(sources, shown, state, from_ns, until_ns, shows_changes=changes).play()
+        return state
+    return _messages(ids, sources, from_ns, until_ns, depth)
+
+
+def _is_of_touch(depth: int | None, *, changes: bool = False) -> bool:
+    """Whether nothing but the touch is shown."""
     refuse_no_depth(depth)
-    of_touch = depth is not None and depth <= 1
-    if of_touch and changes:
+    if depth is None or depth > 1:
+        return False
+    if changes:
         raise DomainError(
             "Changes are those of the whole book",
             next_step="Leave `depth` out where `changes` are asked for.",
@@ -177,15 +185,7 @@ def replay(
             expected="more than 1, or None",
             found=repr(depth),
         )
-    if of_touch:
-        sources = [_touches(each, from_ns, until_ns, settings) for each in ids]
-    else:
-        sources = [_days(each, from_ns, until_ns, settings, changes=changes) for each in ids]
-    if on_message is not None:
-        shown = without_levels(on_message) if of_touch else on_message
-        Player(sources, shown, state, from_ns, until_ns, shows_changes=changes).play()
-        return state
-    return _messages(ids, sources, from_ns, until_ns, depth)
+    return True
 
 
 def _touches(
@@ -216,18 +216,20 @@ def _messages(
     """What the recording callback has seen, some messages at a time."""
     most = 1 if depth is None else max(1, min(_BATCH_MESSAGES, _DEPTH_AT_ONCE // max(depth, 1)))
     more = True
-    seen = _Seen.room(most, depth or 0)
-    see = _see if depth is None or depth > 1 else _see_touch
-    player = Player(sources, see, seen, from_ns, until_ns)
+    of_touch = _is_of_touch(depth)
+    seen = _Seen.room(most, 0 if of_touch else depth or 0)
+    player = Player(sources, _see, seen, from_ns, until_ns)
     while more:
         seen.filled[0] = 0
         more = player.play()
         count = int(seen.filled[0])
         sides = [column[:count].copy() for column in seen[2:]]
+        if depth == 1:
+            sides = [seen.scalars[:count, at : at + 1].copy() for at in range(_TOUCH, _SCALARS)]
         bids, asks = np.stack(sides[:2], axis=2), np.stack(sides[2:], axis=2)
         # How many levels there are: those behind them have size 0.
         depths = [np.count_nonzero(side[:, :, 1], axis=1).tolist() for side in (bids, asks)]
-        for n, (k, *known) in enumerate(seen.scalars[:count].tolist()):
+        for n, (k, *known) in enumerate(seen.scalars[:count, :_TOUCH].tolist()):
             if depth is None:
                 levels = player.levels(k)
                 bid, ask = (np.stack(export_side(levels, side), axis=1) for side in (BID, ASK))
@@ -250,27 +252,6 @@ def _messages(
 
 def _see(state, message, levels):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Writes a message and its best levels down; stops where there is no more room."""
-    n = _noted(state, message)
-    if state.bid_price_ticks.shape[1] > 0:
-        write_levels(levels, BID, state.bid_price_ticks, state.bid_size_lots, n)
-        write_levels(levels, ASK, state.ask_price_ticks, state.ask_size_lots, n)
-    return n + 1 == state.scalars.shape[0]
-
-
-def _see_touch(state, message, levels):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Writes a message and its touch down; stops where there is no more room."""
-    n = _noted(state, message)
-    if state.bid_price_ticks.shape[1] > 0:
-        state.bid_price_ticks[n, 0] = message.bid_price_ticks
-        state.bid_size_lots[n, 0] = message.bid_size_lots
-        state.ask_price_ticks[n, 0] = message.ask_price_ticks
-        state.ask_size_lots[n, 0] = message.ask_size_lots
-    return n + 1 == state.scalars.shape[0]
-
-
-@callback_kernel
-def _noted(state, message):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Writes a message down, and returns where."""
     n = state.filled[0]
     state.filled[0] = n + 1
     scalars = state.scalars[n]
@@ -282,4 +263,11 @@ def _noted(state, message):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN2
     scalars[5] = message.sequence_number
     scalars[6] = message.flags
     scalars[7] = message.verified
-    return n
+    scalars[8] = message.bid_price_ticks
+    scalars[9] = message.bid_size_lots
+    scalars[10] = message.ask_price_ticks
+    scalars[11] = message.ask_size_lots
+    if state.bid_price_ticks.shape[1] > 0:
+        write_levels(levels, BID, state.bid_price_ticks, state.bid_size_lots, n)
+        write_levels(levels, ASK, state.ask_price_ticks, state.ask_size_lots, n)
+    return n + 1 == state.scalars.shape[0]
