@@ -41,7 +41,8 @@ class Message(NamedTuple):
         bid_price_ticks, bid_size_lots, ask_price_ticks, ask_size_lots: The touch; an empty side has
             size 0.
         flags, verified: As published.
-        first, end: What it changed are the changes from `first` up to `end`.
+        first, end: What it changed are the changes from `first` up to `end`; both are 0 where the
+            touch alone is replayed.
         changes: `Changes`, of this message and of others; None unless they are shown.
     """
 

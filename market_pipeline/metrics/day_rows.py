@@ -164,7 +164,7 @@ def changes_at(is_any: BoolArray) -> BoolArray:
 
 
 def known(values: ColumnArray, is_known: BoolArray) -> pl.Series:
-    """A column that is null where its value is not known; it takes the values as they lie."""
+    """A column of numbers, null where one is not known; it takes them as they lie."""
     bits = pa.py_buffer(np.packbits(is_known, bitorder="little"))
     data = pa.py_buffer(np.ascontiguousarray(values))
     kind = pa.from_numpy_dtype(values.dtype)

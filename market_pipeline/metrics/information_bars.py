@@ -63,7 +63,7 @@ _TYPES: tuple[DTypeLike, ...] = (*[np.int64] * 5, np.bool_)
 _TRADES_AT_ONCE = 1 << 20
 _ROWS_AT_ONCE = 1 << 15
 _MOST_BARS = 1 << 24
-_MOST_STEPS = 1 << 60  # an imbalance may be twice that from its step, which is doubled to round
+_MOST_STEPS = 1 << 61  # doubled to round; an imbalance may be twice its step away from it
 
 _TICK, _VOLUME, _VALUE = range(3)
 _TOTAL, _IMBALANCE, _RUNS = range(3)
@@ -142,7 +142,8 @@ def steps_of(bars: InformationBars, price_scale: Scale, size_scale: Scale) -> tu
                 raise _unusable(kind, size, f"a multiple of the day's lot {size_scale.step:f}")
             found.append(Step(kind, size, whole + (rest > 0)))
     for step in found:
-        if step.whole > _MOST_STEPS:
+        is_imbalance = _RULES[step.kind][1] == _IMBALANCE
+        if step.whole > (_MOST_STEPS // 2 if is_imbalance else _MOST_STEPS):
             raise _unusable(step.kind, step.size, "fewer of the day's ticks and lots")
     return tuple(found)
 

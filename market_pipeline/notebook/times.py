@@ -60,7 +60,7 @@ def utc_day(name: str, value: date | str) -> date:
     except ValueError:
         raise DomainError(
             f"`{name}` is no day",
-            next_step="Give a UTC day, and filter the frame by ts_receipt_ns for less than that.",
+            next_step="Give a whole UTC day; a part of it is taken by ts_receipt_ns.",
             column=name,
             expected="a date, or text as 2024-08-08",
             found=repr(value),

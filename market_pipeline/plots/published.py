@@ -11,7 +11,7 @@ import polars as pl
 
 from market_pipeline.errors import DomainError, MissingDataError
 from market_pipeline.notebook.published import published_days
-from market_pipeline.notebook.times import nanoseconds_of
+from market_pipeline.notebook.times import nanoseconds_of, utc_day
 from market_pipeline.plots.day import day_plot
 from market_pipeline.plots.plot import Plot
 from market_pipeline.plots.samples import sampled_depth, sampled_quotes, shown_intervals
@@ -51,15 +51,16 @@ def plot_day(
         DomainError: A day or a time cannot be read, or the end is not after the start.
         SettingsError: No folder is given and the settings are not usable.
     """
-    of = published_days(TABLES["book_bbo"], instrument, day, None, data_dir, "error")
     venue, _, symbol = instrument.partition(":")
+    day = utc_day("day", day)
+    of = published_days(TABLES["book_bbo"], instrument, day, None, data_dir, "error")
     with open_catalogue(of.warehouse.data_dir) as connection:
         found = connection.execute(
             f"FROM {VALIDATION_REPORT.sql_name} WHERE exchange = ? AND symbol = ? AND dt = ?",
-            [venue, symbol, of.days[0]],
+            [venue, symbol, day],
         ).pl()
         files = {
-            asset: shown_files(connection, of.warehouse, TABLES[asset], of.days[0], instrument)
+            asset: shown_files(connection, of.warehouse, TABLES[asset], day, instrument)
             for asset in _DRAWN
         }
     for row in ReportRow.read(found):

@@ -199,6 +199,16 @@ class TestRefused:
         with pytest.raises(DomainError, match="fewer of the day's ticks and lots"):
             bars_of(rows_of(), "value", "1e18")
 
+    def test_the_largest_steps(self):
+        """A value of 2e18 ticks times lots is counted, but not an imbalance of it: that may be
+        twice the step away from the next bar.
+        """
+        scales = Scale.of(Decimal("0.01")), Scale.of(Decimal("1e-8"))
+        (step,) = steps_of(InformationBars(tick=(), value="2e8"), *scales)
+        assert 2 * 10**18 == step.whole
+        with pytest.raises(DomainError, match="fewer of the day's ticks and lots"):
+            steps_of(InformationBars(tick=(), value_imbalance="2e8"), *scales)
+
     def test_more_bars_than_trades_may_be(self, monkeypatch):
         """A step that a day's trade has too often in it is refused before the disk is full."""
         monkeypatch.setattr(module, "_MOST_BARS", 5)

@@ -235,8 +235,9 @@ def published_messages(day: PublishedDay, message: int = 0) -> Iterator[Replayed
         MissingDataError: The day was published from its snapshots and has no messages.
     """
     rows = day.messages()
-    first = 0 if _latest_time(rows.slice(0, message)) is None else message
-    clock_ns = _clock_before(rows, first)
+    first, clock_ns = message, _latest_time(rows.slice(0, message))
+    if clock_ns is None:
+        first, clock_ns = 0, _clock_before(rows, 0)
     for batch in in_batches(rows.select("ts_origin_ns", *_PUBLISHED), _BATCH_ROWS, first):
         ts_origin_ns, *published = (column.to_numpy() for column in batch)
         block = Replayed.of_touch(first, PublishedRows._make(published), ts_origin_ns, clock_ns)
