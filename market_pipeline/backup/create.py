@@ -270,6 +270,8 @@ class _Hashed:
 
 def _keep_ring(keys: Path, folder: Path) -> None:
     """Copies plainly what sealed backups need besides the master key where the data is lost."""
+    for left_over in folder.glob("*.partial"):  # of a backup that was killed here
+        left_over.unlink()
     for name in _NO_SECRET:
         if (keys / name).is_file():
             make_private_folder(folder)

@@ -301,6 +301,16 @@ def back_up_for_ever(root, environment, ready):
         create(load_settings(), root / "home", raw=True, tables=True)
 
 
+def test_what_a_kill_left_of_the_ring(place, monkeypatch):
+    """The next backup removes what was written of the ring's copy, as it does of others."""
+    use_keys(monkeypatch, place.data, "backups", seal="backups")
+    place.create()
+    (place.root / "backup/keys" / f"ring.json.{'0' * 32}.partial").write_bytes(b"{")
+    place.create()
+    assert [] == [path for path in place.files() if "partial" in path]
+    assert "keys/ring.json" in place.files()
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment(place, monkeypatch):
     """Every state that is there is whole, and the next backup removes what was left."""
