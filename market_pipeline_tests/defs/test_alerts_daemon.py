@@ -30,7 +30,7 @@ from market_pipeline_tests.alerts.bad_receivers import bad_receivers, hanging_re
 from market_pipeline_tests.alerts.factory import an_alert
 from market_pipeline_tests.alerts.receiver import Receiver
 from market_pipeline_tests.conftest import REPOSITORY
-from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Workspace
+from market_pipeline_tests.defs.workspace import PATIENCE_SECONDS, Workspace, hours_of_today
 from market_pipeline_tests.sources.simulated.days import instrument
 
 pytestmark = pytest.mark.slow
@@ -67,6 +67,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, receivers) -> Workspace:
             "PIPELINE_ALERT_LONGEST_RETRY_SECONDS": "4",
             "PIPELINE_ALERT_ATTEMPTS": "1000",
             "PIPELINE_CHECKPOINT_SECONDS": "21600",
+            "PIPELINE_VENDOR_LAG_HOURS": hours_of_today(),
         },
     )
     made.configure(GOOD, BAD)

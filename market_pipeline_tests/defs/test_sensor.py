@@ -198,9 +198,9 @@ class TestSensor:
         assert ([], ["2024-08-08"]) == (early, [day for day, _ in tick()])
 
 
-TOMORROW = datetime.now(UTC).date() + timedelta(days=1)
-YESTERDAY = TOMORROW - timedelta(days=1)
-"""Seen from tomorrow, when what is stored now has settled."""
+TODAY = datetime.now(UTC).date() + timedelta(days=2)
+YESTERDAY = TODAY - timedelta(days=1)
+"""Seen from a later day, whenever the tests run: what is stored now has settled by then."""
 
 
 class TestStore:
@@ -235,10 +235,10 @@ class TestStore:
 
     @pytest.fixture
     def at(self, monkeypatch: pytest.MonkeyPatch, put) -> Callable[[float], None]:
-        """Sets the sensor's clock to so many hours after the begin of tomorrow."""
+        """Sets the sensor's clock to so many hours after the begin of that later day."""
 
         def set_clock(hours: float) -> None:
-            begin = datetime(TOMORROW.year, TOMORROW.month, TOMORROW.day, tzinfo=UTC)
+            begin = datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC)
             now_s = begin.timestamp() + hours * 3_600
             monkeypatch.setattr(
                 "market_pipeline.defs.sensors.time", SimpleNamespace(time=lambda: now_s)

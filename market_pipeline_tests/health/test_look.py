@@ -18,10 +18,9 @@ from market_pipeline.health.look import look
 from market_pipeline.sources.simulated import simulate
 from market_pipeline_tests.alerts.receiver import Receiver
 from market_pipeline_tests.defs.test_alerts_daemon import daemon, eventually, ticks
-from market_pipeline_tests.defs.workspace import Workspace
+from market_pipeline_tests.defs.workspace import Workspace, hours_of_today
 from market_pipeline_tests.sources.simulated.days import instrument
 
-YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 GOOD = instrument("GOOD-USD")
 
 
@@ -36,21 +35,22 @@ def receivers() -> Iterator[tuple[Receiver, Receiver]]:
 
 @pytest.fixture
 def workspace(tmp_path: Path, receivers) -> Workspace:
-    """One day is due at once, and its files are in the lake."""
+    """One day is due, and its files are in the lake."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
     made = Workspace(
         tmp_path / "pipeline",
         tmp_path / "lake",
-        start_date=YESTERDAY,
+        start_date=yesterday,
         more={
             "PIPELINE_ALERT_WEBHOOK_URLS": ",".join(each.url() for each in receivers),
             "PIPELINE_ALERT_FIRST_RETRY_SECONDS": "0.1",
             "PIPELINE_ALERT_LONGEST_RETRY_SECONDS": "0.1",
-            "PIPELINE_VENDOR_LAG_HOURS": "0",
+            "PIPELINE_VENDOR_LAG_HOURS": hours_of_today(),
         },
     )
     made.configure(GOOD)
     small = {"messages_per_day": 8_000, "snapshot_interval_s": 20.0}
-    simulate(made.lake, [GOOD], YESTERDAY, YESTERDAY, **small)
+    simulate(made.lake, [GOOD], yesterday, yesterday, **small)
     return made
 
 
