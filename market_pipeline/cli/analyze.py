@@ -76,7 +76,8 @@ def analyze(
     """Look through the raw files of a range of days and say how each day can be rebuilt.
 
     Nothing is run and nothing is written. Exit code 0: every day allows a rebuild from all its
-    deltas. 1: a day does not, or is not there. 2: the lake could not be looked at.
+    deltas. 1: a day does not, or is not there, or no instrument is listed on any. 2: the lake could
+    not be looked at.
     """
     from market_pipeline.config.instruments import (
         listed_on,
@@ -108,10 +109,12 @@ def analyze(
     if as_json:
         records = [found.as_record() for found in analyzed]
         typer.echo(json.dumps(records, default=str, indent=2))
-    else:
+    elif analyzed:
         out.print(_summary(analyzed))
+    else:
+        out.print("No instrument is listed on any of these days.")
     full = all(found.strategy.name == "full_deltas" for found in analyzed)
-    raise typer.Exit(0 if full else 1)
+    raise typer.Exit(0 if analyzed and full else 1)
 
 
 def _analyzed(

@@ -193,17 +193,15 @@ def _why_unkept(reason: str) -> str:
     )
 
 
-def dagster_home() -> str | None:
-    """DAGSTER_HOME, which as with Dagster's own commands `.env` may name; None if it is not set.
+def dagster_home() -> str:
+    """DAGSTER_HOME, which as with Dagster's own commands `.env` may name; empty if it is not set.
 
     Raises:
         SettingsError: It is no absolute path of a folder.
     """
-    from dotenv import dotenv_values
+    from market_pipeline.doctor import folders
 
-    from market_pipeline.config.settings import ENV_FILE
-
-    home = os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME")
+    home = folders.dagster_home()
     if home and not (Path(home).is_absolute() and Path(home).is_dir()):
         raise SettingsError(
             [f"environment: DAGSTER_HOME: expected the absolute path of a folder, found {home}"]

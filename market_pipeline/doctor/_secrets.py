@@ -24,7 +24,7 @@ _SCRUBBING = {
 
 def check_scrubbing() -> Iterator[Finding]:
     """Are Dagster's databases and the output of steps written without secrets?"""
-    file = Path(dagster_home() or "", "dagster.yaml")
+    file = Path(dagster_home(), "dagster.yaml")
     if not file.is_absolute() or not file.is_file():
         return  # the finding `dagster_home` says so
     configured, _ = read_yaml_mapping(file)

@@ -169,10 +169,10 @@ def replay(
         shown = without_levels(on_message) if of_touch else on_message
         Player(sources, shown, state, from_ns, until_ns, shows_changes=changes).play()
         return state
-    return _messages(ids, sources, from_ns, until_ns, depth)
+    return _messages(ids, sources, from_ns, until_ns, depth, of_touch=of_touch)
 
 
-def _is_of_touch(depth: int | None, *, changes: bool = False) -> bool:
+def _is_of_touch(depth: int | None, *, changes: bool) -> bool:
     """Whether nothing but the touch is shown."""
     refuse_no_depth(depth)
     if depth is None or depth > 1:
@@ -212,11 +212,12 @@ def _messages(
     from_ns: int,
     until_ns: int,
     depth: int | None,
+    *,
+    of_touch: bool,
 ) -> Iterator[ReplayedMessage]:
     """What the recording callback has seen, some messages at a time."""
     most = 1 if depth is None else max(1, min(_BATCH_MESSAGES, _DEPTH_AT_ONCE // max(depth, 1)))
     more = True
-    of_touch = _is_of_touch(depth)
     seen = _Seen.room(most, 0 if of_touch else depth or 0)
     player = Player(sources, _see, seen, from_ns, until_ns)
     while more:

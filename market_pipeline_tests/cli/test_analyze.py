@@ -139,6 +139,18 @@ def test_choice_of_instruments_and_days(lake: Path):
     assert three.output.endswith("1 full_deltas, 0 snapshots_only, 2 none\n")
 
 
+def test_1_no_instrument_is_listed(lake: Path):
+    """Days on which nothing is listed are not days that can all be rebuilt."""
+    write_day(lake, BTC)
+    (lake.parent / "instruments.yaml").write_text(TEXT.replace("}", ", listed: 2024-08-09}"))
+    result = analyzed()
+
+    assert (1, "No instrument is listed on any of these days.\n") == (
+        result.exit_code,
+        result.output,
+    )
+
+
 def test_json(lake: Path):
     """An object for each instrument and day with its strategy and the rows of its three tables."""
     write_day(lake, BTC)
