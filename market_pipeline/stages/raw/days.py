@@ -179,7 +179,7 @@ def is_object(file: Path, known: KnownObject | None, size: int, etag: str) -> bo
     return may_be_md5(etag) and stored_digest(file, "md5") == etag
 
 
-def has_size(file: Path, size: int) -> bool:
+def has_size(file: Path, size: int | None) -> bool:
     """Whether a file is there, with the size that it was registered with."""
     try:
         return stored_size(file) == size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from market_pipeline.errors import (
 from market_pipeline.quality.profile import PROFILES, Profile
 from market_pipeline.security.stored import is_stored, stored_size
 from market_pipeline.sources.crypto_lake import RAW_TABLES, RawTable
-from market_pipeline.stages.published_rows import of_instrument, records_of
+from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw.days import has_size
 from market_pipeline.warehouse.lineage import NOT_FETCHED, Input
 from market_pipeline.warehouse.manifest import ManifestRow
@@ -69,12 +70,14 @@ class RawObjects:
 
     def __init__(self, lake: Path, manifest: pl.DataFrame) -> None:
         self._lake = lake
-        self._manifest = manifest
+        self._rows: dict[str, list[ManifestRow]] = {}
+        for row in sorted(ManifestRow.read(manifest), key=_place):
+            self._rows.setdefault(row.instrument_id, []).append(row)
 
     @property
     def hashes(self) -> set[str]:
         """The SHA-256 of the day's files, of all instruments."""
-        return set(self._manifest["sha256"].drop_nulls())
+        return {row.sha256 for row in chain(*self._rows.values()) if row.sha256 is not None}
 
     def files_of(self, instrument: Instrument) -> tuple[list[Path], list[str]]:
         """The files of an instrument in order, and their SHA-256.
@@ -89,62 +92,59 @@ class RawObjects:
             LakeFileError: If a file is gone or has another size than when it was registered, or
                 could not be registered.
         """
-        rows = self._manifest.filter(of_instrument(instrument)).sort("shard")
-        present = rows.filter(pl.col("status") != "missing")
-        not_fetched = rows.filter(
-            (pl.col("status") == "missing") & (pl.col("failure_kind") == StoreError.__name__)
-        )
-        if not_fetched.height:
+        rows = self._of(instrument)
+        for row in filter(_is_not_fetched, rows):
             raise MissingDataError(
                 NOT_ALL_FETCHED,
                 next_step="Run the day again when that is fixed.",
                 exchange=instrument.venue,
                 symbol=instrument.symbol,
-                found=not_fetched["failure"][0],
+                found=row.failure,
             )
-        not_registered = rows.filter(
-            pl.col("failure_kind").is_not_null()
-            & pl.col("sha256").is_null()
-            & (pl.col("failure_kind") != MissingDataError.__name__)
-        )
-        if not_registered.height:
-            raise LakeFileError(
-                "The raw files of this instrument and day could not be registered",
-                next_step="Fix what is found, then materialize the raw assets again.",
-                exchange=instrument.venue,
-                symbol=instrument.symbol,
-                found=not_registered["failure"][0],
-            )
-        refused = present.filter(
-            (pl.col("status") == "unusable") & pl.col("made_from").is_not_null()
-        )
-        if refused.height:
-            raise self._refused(instrument, ManifestRow.read(refused)[0])
-        if present.is_empty():
+        for row in rows:
+            if row.sha256 is None and row.failure_kind not in {None, MissingDataError.__name__}:
+                raise LakeFileError(
+                    "The raw files of this instrument and day could not be registered",
+                    next_step="Fix what is found, then materialize the raw assets again.",
+                    exchange=instrument.venue,
+                    symbol=instrument.symbol,
+                    found=row.failure,
+                )
+        present = [row for row in rows if row.status != "missing"]
+        for row in present:
+            if row.status == "unusable" and row.made_from is not None:
+                raise self._refused(instrument, row)
+        if not present:
             raise MissingDataError(
                 "There is no raw file of this instrument and day",
                 next_step="Fetch the day from the vendor, then materialize the raw assets again.",
                 exchange=instrument.venue,
                 symbol=instrument.symbol,
             )
-        files = [self._lake / path for path in present["path"]]
-        self._check_sizes(instrument, files, present["bytes"].to_list())
-        return files, present["sha256"].to_list()
+        for row in present:
+            self._check_size(instrument, row)
+        return [self._file(row) for row in present], [row.sha256 or "" for row in present]
 
-    @staticmethod
-    def _check_sizes(instrument: Instrument, files: list[Path], sizes: list[int]) -> None:
-        for file, expected in zip(files, sizes, strict=True):
-            if not has_size(file, expected):
-                found = stored_size(file) if is_stored(file) else None
-                raise LakeFileError(
-                    "A raw file changed since it was registered",
-                    next_step="Materialize the raw assets of this day again, then the books.",
-                    exchange=instrument.venue,
-                    symbol=instrument.symbol,
-                    file=file,
-                    expected=f"{expected} bytes",
-                    found="no file" if found is None else f"{found} bytes",
-                )
+    def _of(self, instrument: Instrument) -> list[ManifestRow]:
+        """What is registered of an instrument, in order."""
+        return self._rows.get(instrument.id, [])
+
+    def _file(self, row: ManifestRow) -> Path:
+        return self._lake / (row.path or "")
+
+    def _check_size(self, instrument: Instrument, row: ManifestRow) -> None:
+        file = self._file(row)
+        if not has_size(file, row.bytes):
+            found = stored_size(file) if is_stored(file) else None
+            raise LakeFileError(
+                "A raw file changed since it was registered",
+                next_step="Materialize the raw assets of this day again, then the books.",
+                exchange=instrument.venue,
+                symbol=instrument.symbol,
+                file=file,
+                expected=f"{row.bytes} bytes",
+                found="no file" if found is None else f"{found} bytes",
+            )
 
     def _refused(self, instrument: Instrument, row: ManifestRow) -> MarketPipelineError:
         """The error of a file that no reader here can meet again, because a converter met it."""
@@ -154,7 +154,7 @@ class RawObjects:
             next_step="Fix what is found there, then materialize the raw assets again.",
             exchange=instrument.venue,
             symbol=instrument.symbol,
-            file=self._lake / (row.path or ""),
+            file=self._file(row),
             found=row.failure,
         )
 
@@ -170,63 +170,59 @@ class RawObjects:
 
         One that could not be fetched is among them: without it the day is not what it would be.
         """
-        not_fetched = (pl.col("status") == "missing") & (
-            pl.col("failure_kind") == StoreError.__name__
-        )
-        rows = self._manifest.filter(
-            of_instrument(instrument) & ((pl.col("status") != "missing") | not_fetched)
-        ).sort("shard", "uri")
         return [
-            Input(table.sql_name, day, path, (path and sha256) or NOT_FETCHED, uri)
-            for path, uri, sha256 in rows.select("path", "uri", "sha256").iter_rows()
+            Input(table.sql_name, day, row.path, (row.path and row.sha256) or NOT_FETCHED, row.uri)
+            for row in self._of(instrument)
+            if row.status != "missing" or _is_not_fetched(row)
         ]
 
     def are_empty(self, instrument: Instrument) -> bool:
         """Whether there is an object, all of them can be read, and none has a row."""
-        rows = self._manifest.filter(of_instrument(instrument))
-        return (
-            not rows.is_empty()
-            and rows.select(((pl.col("status") == "usable") & (pl.col("rows") == 0)).all()).item()
-        )
+        rows = self._of(instrument)
+        return bool(rows) and all(row.status == "usable" and row.rows == 0 for row in rows)
 
     def usable_objects(self, instrument: Instrument) -> list[UsableObject]:
         """An instrument's objects that have rows, in order."""
-        rows = self._manifest.filter(of_instrument(instrument) & has_rows()).sort("shard")
-        return [UsableObject(*each) for each in rows.select(UsableObject._fields).iter_rows()]
+        return [
+            UsableObject(
+                row.path, row.sha256, row.rows, row.first_ts_receipt_ns, row.last_ts_receipt_ns
+            )
+            for row in self._of(instrument)
+            if row.status == "usable" and row.path and row.sha256 and row.rows
+        ]
 
     def vendor_files(self, instrument: Instrument) -> list[str]:
         """The `VendorFile.reference` of each file that a converter made an instrument's day of."""
-        made_from = self._manifest.filter(of_instrument(instrument))["made_from"]
-        return made_from.explode().drop_nulls().unique(maintain_order=True).to_list()
+        return list(dict.fromkeys(chain(*(row.made_from or () for row in self._of(instrument)))))
 
     def remarks(self, instrument: Instrument) -> list[tuple[str | None, str]] | None:
         """What speaks against the objects of an instrument at the store: path below the lake and
         sentence of each that has a remark; None if the lake is a folder.
         """
-        at_store = of_instrument(instrument) & pl.col("uri").is_not_null()
-        rows = self._manifest.filter(at_store).sort("uri")
-        if rows.is_empty():
+        at_store = [row for row in self._of(instrument) if row.uri is not None]
+        if not at_store:
             return None
-        remarked = rows.filter(pl.col("remark").is_not_null())
-        return list(remarked.select("path", "remark").iter_rows())
+        remarked = sorted(at_store, key=lambda row: row.uri or "")
+        return [(row.path, row.remark) for row in remarked if row.remark is not None]
 
     def unusable_files(self, instrument: Instrument) -> list[Path]:
         """The files of an instrument that could not be opened when they were registered."""
-        unusable = of_instrument(instrument) & (pl.col("status") == "unusable")
-        rows = self._manifest.filter(unusable).sort("shard")
-        return [self._lake / path for path in rows["path"]]
+        return [self._file(row) for row in self._of(instrument) if row.status == "unusable"]
 
     def as_registered(self, file: Path) -> tuple[str, int] | None:
         """The SHA-256 and the bytes of a file; None if it is not among these, or has changed."""
-        if not file.is_relative_to(self._lake):
-            return None
-        rows = self._manifest.filter(
-            (pl.col("path") == file.relative_to(self._lake).as_posix())
-            & (pl.col("status") != "missing")
-            & pl.col("sha256").is_not_null()
-        )
-        row = None if rows.is_empty() else rows.row(0, named=True)
-        return (row["sha256"], row["bytes"]) if row and has_size(file, row["bytes"]) else None
+        for row in chain(*self._rows.values()):
+            if row.status != "missing" and row.sha256 and self._file(row) == file:
+                return (row.sha256, row.bytes or 0) if has_size(file, row.bytes) else None
+        return None
+
+
+def _place(row: ManifestRow) -> tuple[int, str]:
+    return row.shard or 0, row.uri or ""
+
+
+def _is_not_fetched(row: ManifestRow) -> bool:
+    return row.status == "missing" and row.failure_kind == StoreError.__name__
 
 
 @dataclass(frozen=True, slots=True)
