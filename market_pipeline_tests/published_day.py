@@ -37,6 +37,9 @@ from market_pipeline_tests.catalogues import drawn_catalogue
 
 _RAW = {"raw_book_deltas": DELTAS, "raw_book_snapshots": SNAPSHOTS, "raw_trades": TRADES}
 _OPTIONAL = {"raw_funding": FUNDING, "raw_open_interest": OPEN_INTEREST}
+MINUTES = {"metrics_seconds": (60,), "bar_seconds": (60, 3_600)}
+"""Settings that leave out the rows of every second, which take longer than all else of a day."""
+
 _BIG = ("book_bbo", "book_depth", "book_checkpoints", "book_intervals")
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from market_pipeline.config.settings import Settings
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
-from market_pipeline_tests.defs.workspace import WIDTHS, Finished, Workspace, entry
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.defs.workspace import Finished, Workspace, entry
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
 pytestmark = pytest.mark.slow
@@ -44,8 +44,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     small = {"messages_per_day": 2_000, "snapshot_interval_s": 60.0}
     simulate(root / "right", markets[:2], DAY, DAY, **small)
     simulate(root / "lake", markets, DAY, DAY, faults=[LOST], **small)
-    widths = {name.removeprefix("PIPELINE_").lower(): text for name, text in WIDTHS.items()}
-    golden = Settings(data_dir=root / "golden", lake_uri=str(root / "right"), **widths)
+    golden = Settings(data_dir=root / "golden", lake_uri=str(root / "right"), **MINUTES)
     publish_day(golden, [each.as_instrument() for each in markets[:2]], DAY)
     workspace = Workspace(root / "pipeline", root / "lake")
     named: list[dict[str, Any]] = [dict(entry(each)) for each in markets]

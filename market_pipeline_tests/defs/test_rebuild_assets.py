@@ -32,7 +32,7 @@ from market_pipeline_tests.capture.recorded import record_market
 from market_pipeline_tests.capture.scenario import lived
 from market_pipeline_tests.defs.workspace import NOT_ASKED_FOR, Finished, Workspace, days_arguments
 from market_pipeline_tests.exchange.server import FakeExchange
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 from market_pipeline_tests.store.certificates import make_certificates
 from market_pipeline_tests.store.servers import MotoServer
@@ -171,7 +171,7 @@ def test_every_row_is_recorded(
 
     begin(settings, "run")
     record_market(tmp_path, 100)
-    beside = load_settings(data_dir=tmp_path / "data", lake_uri=str(tmp_path))
+    beside = load_settings(data_dir=tmp_path / "data", lake_uri=str(tmp_path), **MINUTES)
     of = Instrument(venue="BINANCE", symbol="BTC-USDT", source=CONVERTER.name)
     publish_day(beside, [of], date(2024, 8, 8))
     begin(load_settings(metrics=False), "run")

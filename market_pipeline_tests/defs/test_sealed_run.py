@@ -18,8 +18,8 @@ from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import current_files
 from market_pipeline_tests.capture.recorded import record_market
-from market_pipeline_tests.defs.workspace import WIDTHS, Workspace
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.defs.workspace import Workspace
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.security.keys import MASTER_TEXT, use_keys
 
 pytestmark = pytest.mark.slow
@@ -46,9 +46,8 @@ def test_the_same_bytes_as_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     sealed.configure({"venue": "BINANCE", "symbol": "BTC-USDT", "source": "recording"})
     record_market(tmp_path / "lake", 60)
     shutil.copytree(tmp_path / "lake", sealed.lake)
-    for name, value in WIDTHS.items():
-        monkeypatch.setenv(name, value)
-    plain = load_settings(data_dir=tmp_path / "plain", lake_uri=str(tmp_path / "lake"))
+    lake = str(tmp_path / "lake")
+    plain = load_settings(data_dir=tmp_path / "plain", lake_uri=lake, **MINUTES)
     publish_day(plain, [RECORDED], DAY)
 
     ring = use_keys(monkeypatch, sealed.data_dir, "captures", "raw", "exports", seal=SEAL)

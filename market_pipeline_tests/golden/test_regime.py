@@ -13,7 +13,7 @@ from market_pipeline.golden.figures import Figures
 from market_pipeline.golden.manifest import VERSION, Manifest
 from market_pipeline.golden.regime import Regime, regime_of
 from market_pipeline.sources.simulated import simulate
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
 NEXT_NS = 1_741_046_400_000_000_000
@@ -32,7 +32,7 @@ def published(tmp_path_factory):
     root = tmp_path_factory.mktemp("regime")
     simulated = instrument("CALM-USD")
     simulate(root / "lake", [simulated], DAY, DAY, messages_per_day=4_000, snapshot_interval_s=20.0)
-    settings = load_settings(data_dir=root / "data", lake_uri=str(root / "lake"))
+    settings = load_settings(data_dir=root / "data", lake_uri=str(root / "lake"), **MINUTES)
     publish_day(settings, [simulated.as_instrument()], DAY)
     return root / "data"
 

@@ -14,7 +14,7 @@ import pytest
 from market_pipeline import asof_quotes, book_at, books_at, replay
 from market_pipeline.config.settings import Settings
 from market_pipeline.sources.crypto_lake import DELTAS, TRADES, day_folder
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.sources.raw_files import shard
 from market_pipeline_tests.stages.days import (
     BTC,
@@ -47,7 +47,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_day(folder / "lake", BTC, deltas=deltas)
     with pytest.MonkeyPatch.context() as changed:
         changed.chdir(folder.parent)
-        settings = Settings(data_dir=folder, lake_uri=str(folder / "lake"))
+        settings = Settings(data_dir=folder, lake_uri=str(folder / "lake"), **MINUTES)
         publish_day(settings, (BTC,), DAY)
         next_day = DAY + timedelta(days=1)
         for table, of_day in ((DELTAS, delta_rows(20)), (TRADES, trade_rows(20))):

@@ -22,7 +22,7 @@ from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
 from market_pipeline_tests.notebook.conftest import QUIET
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 
 pytestmark = pytest.mark.slow
 NOON_NS = 1_741_176_000 * 10**9
@@ -71,7 +71,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
             )
     with pytest.MonkeyPatch.context() as changed:
         changed.chdir(root)
-        settings = Settings(data_dir=root / "data", lake_uri=str(lake))
+        settings = Settings(data_dir=root / "data", lake_uri=str(lake), **MINUTES)
         publish_day(settings, (seeded, unseeded), QUIET)
     return Two(root / "data", seeded.id, unseeded.id)
 

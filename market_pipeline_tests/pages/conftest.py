@@ -13,7 +13,7 @@ from market_pipeline.pages.reading import PageDay, read_instrument_day
 from market_pipeline.quality.row import ReportRow
 from market_pipeline.sources.simulated import Fault, FaultKind, simulate
 from market_pipeline.warehouse.layout import Warehouse
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 from market_pipeline_tests.ui.conftest import programs
 
@@ -54,6 +54,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> PublishedDay:
         data_dir=root / "data",
         lake_uri=str(root / "lake"),
         instruments_file=root / "instruments.yaml",
+        **MINUTES,
     )
     instruments = tuple(each.as_instrument() for each in simulated)
     publish_day(settings, instruments, DAY)

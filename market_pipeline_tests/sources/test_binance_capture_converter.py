@@ -19,7 +19,7 @@ from market_pipeline.sources.raw_writer import RawWriter
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.sources.capture_files import capture, depth, line, rest, trade
 from market_pipeline_tests.sources.capture_sample import SETS, CaptureSet
 
@@ -57,7 +57,7 @@ def test_real_captures_give_the_truth_s_book(of: CaptureSet, sample_data: Path, 
         policies=Policies(seed="previous_close"),
         gap_rule=GapRule(silence_floor_seconds=2.0),
     )
-    settings = load_settings(lake_uri=tmp_path / "vendor", data_dir=tmp_path / "data")
+    settings = load_settings(lake_uri=tmp_path / "vendor", data_dir=tmp_path / "data", **MINUTES)
     rows, books = [], []
     for each in of.days:
         day = date.fromisoformat(each)
@@ -121,7 +121,7 @@ def test_a_proven_loss_is_a_gap_of_the_day(tmp_path):
     """No silence explains it, so the report counts it; the book is flagged until it recovers."""
     folder = tmp_path / "vendor/binance_capture/spot"
     write_capture(folder, "btcusdt_20240809.gz", some_lines())
-    settings = load_settings(lake_uri=tmp_path / "vendor", data_dir=tmp_path / "data")
+    settings = load_settings(lake_uri=tmp_path / "vendor", data_dir=tmp_path / "data", **MINUTES)
     (validated,) = publish_day(settings, [BTC], DAY)
     causes = published(settings, "book_intervals", DAY)["cause"].to_list()
     assert (validated.row.proven_gap_count, validated.row.reference_differing_messages) == (1, 0), (

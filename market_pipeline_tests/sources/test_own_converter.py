@@ -18,7 +18,7 @@ from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
 from market_pipeline_tests.conftest import REPOSITORY
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 
 PAGE = REPOSITORY / "docs" / "sources" / "own.md"
 
@@ -64,7 +64,7 @@ def test_an_instrument_may_name_it_and_its_day_is_published(example, tmp_path):
     file = tmp_path / "lake" / "plain_csv" / of.venue / of.symbol / f"{module.DAY}.csv"
     file.parent.mkdir(parents=True)
     file.write_text(module.TEXT)
-    settings = load_settings(lake_uri=tmp_path / "lake", data_dir=tmp_path / "data")
+    settings = load_settings(lake_uri=tmp_path / "lake", data_dir=tmp_path / "data", **MINUTES)
 
     (validated,) = publish_day(settings, [of], module.DAY)
 

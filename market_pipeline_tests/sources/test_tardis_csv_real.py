@@ -19,7 +19,7 @@ from market_pipeline.sources.tardis_csv import CONVERTER, tardis_exchange, tardi
 from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.quality.sample import read_table
 from market_pipeline_tests.sources.capture_sample import joined, rebuilt, steps_of
 from market_pipeline_tests.sources.tardis_files import (
@@ -76,7 +76,7 @@ def test_the_book_is_that_of_the_lake_files(sample_data, tmp_path, venue, symbol
     }
     write_tardis(tmp_path / "vendor", of, day, **frames)
     settings = [
-        load_settings(lake_uri=lake, data_dir=tmp_path / name, depth_interval_ms=0)
+        load_settings(lake_uri=lake, data_dir=tmp_path / name, depth_interval_ms=0, **MINUTES)
         for lake, name in ((sample_data / "lake", "lake"), (tmp_path / "vendor", "tardis"))
     ]
     rows = [

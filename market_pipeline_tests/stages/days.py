@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -42,6 +42,7 @@ from market_pipeline.warehouse.conform import empty_frame
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan_files
 from market_pipeline.warehouse.staging import StagedFile
+from market_pipeline_tests.published_day import MINUTES
 from market_pipeline_tests.sources.raw_files import shard, snapshots
 from market_pipeline_tests.stages.day_rows import staged_rows
 
@@ -202,14 +203,19 @@ class Later:
     """The day of some instruments, rebuilt, as the later stages are given it."""
 
     def __init__(
-        self, lake: Path, folder: Path, warehouse: Warehouse, *instruments: Instrument
+        self,
+        lake: Path,
+        folder: Path,
+        warehouse: Warehouse,
+        *instruments: Instrument,
+        widths: Mapping[str, tuple[int, ...]] = MINUTES,
     ) -> None:
         instruments = instruments or (BTC, ETH)
         self.raw = raw_day(lake, *instruments)
-        rebuilt = rebuild_day(self.raw, instruments, settings(folder), warehouse)
+        self.settings = settings(folder, **widths)
+        rebuilt = rebuild_day(self.raw, instruments, self.settings, warehouse)
         schema = empty_frame(REBUILDS.arrow_schema).schema
         self.warehouse = warehouse
-        self.settings = settings(folder)
         self.rebuilds = pl.from_dicts([each.as_record() for each in rebuilt.records], schema=schema)
         self.bbo, self.depth, self.checkpoints, self.intervals = (
             staged_rows(table, rebuilt.staged[table.sql_name])

@@ -27,7 +27,7 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.lineage import code_version
 from market_pipeline.warehouse.read import scan
 from market_pipeline.warehouse.working import read_rows
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.sources.simulated.days import DAY, NEXT_DAY, instrument
 
 pytestmark = pytest.mark.slow
@@ -59,9 +59,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("versions")
     market = instrument()
     simulate(root / "lake", [market], DAY, NEXT_DAY, messages_per_day=2_000)
-    # By default the metrics and bars of every second, whose digest takes as long as all else.
-    widths = {"metrics_seconds": 60, "bar_seconds": (60, 3_600)}
-    settings = load_settings(data_dir=root / "data", lake_uri=str(root / "lake"), **widths)
+    settings = load_settings(data_dir=root / "data", lake_uri=str(root / "lake"), **MINUTES)
     for day in (DAY, NEXT_DAY):
         asking = market.as_instrument().model_copy(update={"market_events": True})
         publish_day(settings, [asking], day)

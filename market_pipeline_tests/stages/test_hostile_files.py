@@ -58,7 +58,7 @@ def run_day(lake: Path, folder: Path, of: Sequence[Instrument]) -> list[dict[str
     warehouse = Warehouse(folder / "data")
     warehouse.prepare()
     profiles = profile_day(raw_day(lake, *of), of, warehouse)
-    later = Later(lake, folder, warehouse, *of)
+    later = Later(lake, folder, warehouse, *of, widths={})  # the rows of every second too
     rows = later.report(*of)
     later.metrics(*of, rows=rows)
     bars = later.bars(*of, rows=rows).files + later.information_bars(*of).files

@@ -19,7 +19,7 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.manifest import MANIFESTS
 from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.capture.recorded import record_market
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.security.keys import use_keys
 from market_pipeline_tests.stages import days
 from market_pipeline_tests.stages.raw.fake_store import FakeStore
@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> FakeStore:
 
 
 def settings_of(root: Path):
-    return load_settings(data_dir=root / "data", lake_uri="s3://bucket/lake")
+    return load_settings(data_dir=root / "data", lake_uri="s3://bucket/lake", **MINUTES)
 
 
 def published(root: Path, store: FakeStore, again: bool = False):

@@ -17,12 +17,12 @@ from market_pipeline.warehouse import lineage
 from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.working import writing
 from market_pipeline_tests.defs.runs import run_under_way
-from market_pipeline_tests.defs.workspace import WIDTHS, Workspace, entry, raw_file
+from market_pipeline_tests.defs.workspace import Workspace, entry, raw_file
+from market_pipeline_tests.published_day import MINUTES
 from market_pipeline_tests.sources.simulated.days import DAY, instrument
 
 pytestmark = pytest.mark.slow
 
-WIDTHS_SET = {name.removeprefix("PIPELINE_").lower(): text for name, text in WIDTHS.items()}
 MARKETS = [instrument("ONE-USD"), instrument("TWO-USD")]
 
 
@@ -41,9 +41,7 @@ def is_unchanged(workspace: Workspace, **settings: object) -> bool:
     return is_unchanged_day(
         DAY,
         load_instruments(workspace.instruments_file),
-        Settings(
-            data_dir=workspace.data_dir, lake_uri=str(workspace.lake), **WIDTHS_SET | settings
-        ),
+        Settings(data_dir=workspace.data_dir, lake_uri=str(workspace.lake), **MINUTES | settings),
         workspace.warehouse,
     )
 

@@ -14,7 +14,7 @@ from market_pipeline.tables import TABLES
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import scan
 from market_pipeline_tests.naive.events import COLUMNS, read_events, touches
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.quality.sample import SAMPLE_DAYS, sample_root
 
 pytestmark = pytest.mark.slow
@@ -27,8 +27,9 @@ def test_a_plain_reader_has_the_published_books(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, venue: str, symbol: str, day: date
 ):
     """On a real day every valid row of `books.bbo`, and the book of each trade, follow from it."""
-    settings = Settings(data_dir=tmp_path / "data", lake_uri=str(sample_root() / "lake"))
-    monkeypatch.setenv("PIPELINE_LAKE_URI", str(sample_root() / "lake"))
+    lake = str(sample_root() / "lake")
+    settings = Settings(data_dir=tmp_path / "data", lake_uri=lake, **MINUTES)
+    monkeypatch.setenv("PIPELINE_LAKE_URI", lake)
     instrument = Instrument(venue=venue, symbol=symbol, source="crypto_lake", market_events=True)
     publish_day(settings, (instrument,), day)
     warehouse = Warehouse(settings.data_dir)

@@ -12,7 +12,16 @@ from market_pipeline.metrics.day_rows import Filled
 from market_pipeline.quality.checks.features import check_features
 from market_pipeline.quality.figures.features import FeatureFigures
 from market_pipeline.stages.metrics import book_metrics as stage
-from market_pipeline_tests.stages.days import BTC, ETH, START_NS, delta_rows, minutes_of, write_day
+from market_pipeline.warehouse.layout import Warehouse
+from market_pipeline_tests.stages.days import (
+    BTC,
+    ETH,
+    START_NS,
+    Later,
+    delta_rows,
+    minutes_of,
+    write_day,
+)
 
 
 def test_a_good_day(lake: Path, rebuilt):
@@ -141,10 +150,12 @@ def test_whatever_one_instrument_fails_at_the_others_have_theirs(
         ("mid", None, "nothing explains a null"),
     ],
 )
-def test_a_wrong_value_is_located(lake: Path, rebuilt, monkeypatch, column, planted, expected):
+def test_a_wrong_value_is_located(
+    lake: Path, folder: Path, warehouse: Warehouse, monkeypatch, column, planted, expected
+):
     """A group that goes wrong in one second is found out: column, interval and value."""
     write_day(lake, BTC)
-    day = rebuilt()
+    day = Later(lake, folder, warehouse, widths={})
     rows = day.report(BTC)
     touch, *others = intervals.GROUPS
 

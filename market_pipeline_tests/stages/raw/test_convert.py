@@ -21,7 +21,7 @@ from market_pipeline.stages.raw.convert import convert_day, register_local_day
 from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.stages.rebuild.dry_run import dry_run
 from market_pipeline.tables import TABLES
-from market_pipeline_tests.published_day import publish_day
+from market_pipeline_tests.published_day import MINUTES, publish_day
 from market_pipeline_tests.sources.tardis_files import (
     INCREMENTAL,
     path_of,
@@ -58,7 +58,7 @@ def write_vendor(lake: Path, *, size: object = 2, trade_price: object = 100) -> 
 
 @pytest.fixture
 def settings(tmp_path) -> Settings:
-    return load_settings(lake_uri=tmp_path / "lake", data_dir=tmp_path / "data")
+    return load_settings(lake_uri=tmp_path / "lake", data_dir=tmp_path / "data", **MINUTES)
 
 
 def registered(settings: Settings, raw: RawTable = DELTAS) -> pl.DataFrame:
