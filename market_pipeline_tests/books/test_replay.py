@@ -124,8 +124,10 @@ class TestMessages:
     @settings(max_examples=100)
     @given(split_gaps(), options, cuts, st.integers(1, 3))
     def test_lead_to_the_published_rows(self, of, feed, options, cuts, together):
-        """A plain book that does what they say has the touch of every published row."""
-        rows, _ = rebuilt(feed, options)
+        """A plain book that does what they say has the touch of every published row, and at every
+        keyframe the levels of the rebuild, near and far.
+        """
+        rows, keyframes = rebuilt(feed, options)
         flags, firsts = [], []
 
         def blocks() -> Iterator[Replayed]:
@@ -134,6 +136,7 @@ class TestMessages:
                 flags.extend(block.messages.flags.tolist())
                 yield block
 
+        books = list(played(blocks()))
         found = [
             (
                 max(bids, default=None),
@@ -141,7 +144,7 @@ class TestMessages:
                 min(asks, default=None),
                 asks.get(min(asks, default=0), 0),
             )
-            for bids, asks in played(blocks())
+            for bids, asks in books
         ]
         expected = [
             (bid if bid_size else None, bid_size, ask if ask_size else None, ask_size)
@@ -150,14 +153,6 @@ class TestMessages:
         assert expected == found
         assert rows.flags.tolist() == flags
         assert all(first == before for first, before in firsts)
-
-    @BOTH
-    @settings(max_examples=100)
-    @given(split_gaps(), options, cuts)
-    def test_lead_to_the_full_book(self, of, feed, options, cuts):
-        """At every keyframe the plain book has the levels of the rebuild, near and far."""
-        rows, keyframes = rebuilt(feed, options)
-        books = list(played(replay(feed, options, rows, cuts, of=of).until()))
         for frame in keyframes:
             if frame.kind == "closing" or not frame.messages:
                 continue  # a snapshot may come after the last message
@@ -169,31 +164,25 @@ class TestMessages:
     @settings(max_examples=100)
     @given(split_gaps(), options, cuts, st.integers(1, 3))
     def test_and_their_log_say_the_same(self, feed, options, cuts, together):
-        """With and without who changed what, the book after each message is the same."""
+        """With and without who changed what, the book after each message is the same, and every raw
+        row is in the log once, in feed order, as it came.
+        """
         rows, _ = rebuilt(feed, options)
         ask = feed, options, rows, cuts, together
+        seen = []
+
+        def blocks() -> Iterator[Replayed]:
+            for block in replay(*ask, of=LoggedReplay).until():
+                of_row = block.changes.feed_row, block.changes.is_bid, block.changes.sequence_number
+                seen.extend(zip(*(column.tolist() for column in of_row), strict=True))
+                yield block
+
         books = list(played(replay(*ask).until()))
         assert books == list(played(replay(*ask, of=LoggedReplay).until()))
-        assert books == list(logged(replay(*ask, of=LoggedReplay).until()))
-
-    @settings(max_examples=100)
-    @given(split_gaps(), options, cuts)
-    def test_the_log_holds_every_row(self, feed, options, cuts):
-        """Every raw row is in the log once, in feed order, as it was told."""
-        rows, _ = rebuilt(feed, options)
-        blocks = list(replay(feed, options, rows, cuts, of=LoggedReplay).until())
-        told = [
-            (int(row), bool(bid), int(number))
-            for block in blocks
-            for row, bid, number in zip(
-                block.changes.feed_row,
-                block.changes.is_bid,
-                block.changes.sequence_number,
-                strict=True,
-            )
-            if row >= 0
+        assert books == list(logged(blocks()))
+        assert [(n, r.is_bid, r.sequence_number) for n, r in enumerate(feed.rows)] == [
+            row for row in seen if row[0] >= 0
         ]
-        assert [(n, r.is_bid, r.sequence_number) for n, r in enumerate(feed.rows)] == told
 
     @BOTH
     @settings(max_examples=50)
