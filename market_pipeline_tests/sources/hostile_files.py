@@ -15,9 +15,10 @@ from market_pipeline_tests.sources.raw_files import deltas, shard, trades
 MEGABYTE = 1 << 20
 
 
-def sides(rows: int, text: str) -> pa.Table:
+def sides(rows: int, text: str | pa.StringArray) -> pa.Table:
     """Trades whose sides are all one text, which the file holds once."""
-    all_equal = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([text]))
+    texts = pa.array([text]) if isinstance(text, str) else text
+    all_equal = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), texts)
     return trades(rows, side=all_equal)
 
 
@@ -39,7 +40,14 @@ def shared_text(path: Path, *, megabytes: int = 40, rows: int = 10_000) -> Path:
 
 def shared_gigabyte(path: Path) -> Path:
     """Four sides of 250 MB each, in a file of some kilobytes."""
-    rows = pa.concat_tables(sides(2, each * (250 * MEGABYTE)) for each in "abcd")
+    size = 250 * MEGABYTE
+    letters = pa.py_buffer(b"abc" + b"y" * size)  # in one piece: to make each takes a second
+
+    def beginning(first: int) -> pa.StringArray:
+        ends = pa.py_buffer(np.array([first, first + size], np.int32))
+        return pa.StringArray.from_buffers(1, ends, letters)
+
+    rows = pa.concat_tables(sides(2, beginning(first)) for first in range(4))
     return write(path, rows, compression_level=1)
 
 
