@@ -90,7 +90,7 @@ def validated(tmp_path_factory) -> dict[str, Validated]:
     instruments = [each.as_instrument() for each in made.values()]
     store = FakeStore()
     store.put_folder(root / "lake")
-    validate("s3://bucket/lake", root / "data", instruments, BEFORE, store)
+    validate("s3://bucket/lake", root / "data", instruments, BEFORE, store, reference_minutes=1)
     replace_trades(store, made["REPLACED"].as_instrument(), root)
     return validate("s3://bucket/lake", root / "data", instruments, DAY, store)
 

@@ -41,6 +41,7 @@ BTC_MARKET = simulated()
 ETH_MARKET = simulated("ETH-USDT-PERP", start_price=Decimal("3000.0"), seed=8)
 BTC, ETH = BTC_MARKET.as_instrument(), ETH_MARKET.as_instrument()
 TABLES = (DELTAS, SNAPSHOTS, TRADES)
+LITTLE = {"reference_minutes": 1}  # what a second book says is tested elsewhere
 WORDS = {DELTAS.name: "deltas", SNAPSHOTS.name: "snapshots", TRADES.name: "trades"}
 
 
@@ -57,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         snapshot_interval_s=10.0,
         shards=2,
     )
-    validate(root / "lake", root / "data", [BTC, ETH], MONDAY)
+    validate(root / "lake", root / "data", [BTC, ETH], MONDAY, **LITTLE)
     return root
 
 
@@ -82,7 +83,7 @@ class Lake:
         rows.write_parquet(file, compression="snappy")
 
     def validate(self, of: Instrument = BTC, day: date = TUESDAY) -> Validated:
-        return validate(self.root / "lake", self.root / "data", [of], day)[of.symbol]
+        return validate(self.root / "lake", self.root / "data", [of], day, **LITTLE)[of.symbol]
 
     def forget(self) -> None:
         """Nothing was ever published."""
