@@ -28,7 +28,6 @@ from numba.core.transforms import canonicalize_cfg
 from numba.core.typed_passes import (
     AnnotateTypes,
     IRLegalization,
-    NativeLowering,
     NoPythonBackend,
     NopythonTypeInference,
     PreLowerStripPhis,
@@ -47,8 +46,9 @@ from numba.core.untyped_passes import (
 )
 from platformdirs import user_cache_path
 
-from market_pipeline import _by_address
+from market_pipeline import _by_address, _lowering
 from market_pipeline._by_address import by_address, type_of_value
+from market_pipeline._lowering import LeanLowering
 
 __all__ = ["callback_kernel", "inlined_kernel", "is_compiled", "kernel"]
 
@@ -58,7 +58,13 @@ _CACHE_FOLDER = Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") /
 # numba's reference counts are off: no kernel allocates, and the compiler refuses one that does.
 # Handing an array to a function costs nothing that way; counting took a third of a rebuild.
 # Nobody calls a kernel from C; the wrappers for that took a seventh of the compilation.
-_OPTIONS = {"nopython": True, "nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
+_OPTIONS = {
+    "nopython": True,
+    "nogil": True,
+    "_nrt": False,
+    "no_cfunc_wrapper": True,
+    "debug": False,
+}
 
 # What calls a function from Python took a quarter of the compilation; kernels call most of them.
 _PART_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
@@ -75,7 +81,7 @@ _PASSES = (
     PreLowerStripPhis,
     IRLegalization,
     AnnotateTypes,
-    NativeLowering,
+    LeanLowering,
     NoPythonBackend,
 )
 
@@ -308,7 +314,7 @@ def _digest(package: Path) -> str:
     an older version of another module compiled into it. No kernel calls one of another package.
     """
     digest = hashlib.sha256()
-    compiler = Path(__file__), Path(_by_address.__file__)
+    compiler = (Path(each) for each in (__file__, _by_address.__file__, _lowering.__file__))
     for source in (*compiler, *sorted(package.glob("*.py"))):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

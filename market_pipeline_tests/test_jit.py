@@ -6,7 +6,7 @@ import fcntl
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -153,6 +153,40 @@ def test_named_tuples_are_taken_by_address(cache: Path):
     function = compiled.library.get_function(compiled.fndesc.llvm_func_name)
     of_numba = 2  # where the result is written, and an exception
     assert of_numba + 2 == len([*function.arguments])
+
+
+def shifted(rows, table, at, column):
+    """Items of a row and of a table, which are also set, and how many there are."""
+    last, count = rows[-1], rows.size + table.shape[1]
+    before = rows[at]
+    rows[at] = table[at, column]
+    table[at, column] = last
+    table[-1, 0] += 1
+    for i in range(len(rows)):
+        last = rows[i]
+        count += last == before
+    return before, last, count, rows.shape[0]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint16])
+@pytest.mark.parametrize("index", [np.int64, np.int32, np.uint64, np.uint8])
+@pytest.mark.parametrize("step", [1, 2])
+def test_items_are_those_of_python(
+    cache: Path, dtype: type[np.generic], index: type[np.integer[Any]], step: int
+):
+    """Of all types, by all indices, also from the end, in arrays with gaps as without."""
+
+    def arrays() -> tuple[NDArray[Any], NDArray[Any]]:
+        return np.arange(12).astype(dtype)[::step], np.arange(60).astype(dtype).reshape(12, 5)
+
+    compiled = jit.kernel(shifted)
+    from_end = [(-2, -5)] if np.issubdtype(index, np.signedinteger) else []
+    for at, column in [(0, 0), (3, 4), *from_end]:
+        expected, actual = arrays(), arrays()
+        result = shifted(*expected, at, column)
+        assert result == compiled(*actual, index(at), index(column))
+        np.testing.assert_array_equal(expected[0], actual[0])
+        np.testing.assert_array_equal(expected[1], actual[1])
 
 
 def test_what_kernels_call_is_part_of_them(cache: Path):
