@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ui ui private-home test collected test-all lint kernels security bench dashboard lock clean
+.PHONY: help setup demo demo-ui ui private-home test collected lines test-all lint kernels security bench dashboard lock clean
 
 # The order of this list is the order of the targets below.
 help: ## List the targets
@@ -28,15 +28,38 @@ ui: setup ## Serve the Dagster UI on this machine only, at PORT (3000)
 	umask 077 && $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 # Modules are compiled once, and not again by each worker and by each process that a test starts.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+PYTHON_OF_TESTS := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python
+PYTEST := $(PYTHON_OF_TESTS) -m pytest
 
 test: setup ## Lint, compile the kernels meanwhile, then run the tests that are not slow
 	@$(MAKE) --no-print-directory --jobs=2 lint kernels collected
-	$(PYTEST)
+	$(PYTHON_OF_TESTS) $(COUNTED) -m pytest
 
 # The workers start together: each of them would compile every module of the tests, 11 s of CPU.
 collected: setup
 	@$(PYTEST) --numprocesses=0 --collect-only --quiet --quiet >/dev/null
+
+# slipcover writes its probes into the code, which numba compiles no more. So files that hold kernels
+# are left out at first, and then the kernels' tests run once more, with Python in numba's place.
+LINES := build/lines
+OF_KERNELS := books metrics quality/measures quality/fidelity/test_matching.py \
+	quality/fidelity/test_pairing.py sources/test_binance_capture_lines.py \
+	sources/test_binance_capture_one_pass.py sources/test_page_headers.py \
+	stages/events/test_stream.py warehouse/test_runs.py
+
+lines: setup ## `make test`, and which lines of the package its tests run
+	@rm -rf $(LINES) && mkdir -p $(LINES)
+	@$(MAKE) --no-print-directory test \
+		COUNTED="-m slipcover --json --out $(LINES)/python.json --omit $$(grep \
+		--recursive --files-with-matches --extended-regexp --include='*.py' \
+		'^ *@(inlined_|callback_)?kernel|^ *@njit|^@intrinsic|OnMessage' market_pipeline \
+		| paste --serial --delimiters=,)"
+	MARKET_PIPELINE_SAMPLE_DATA=none $(PYTHON_OF_TESTS) -m slipcover --json \
+		--out $(LINES)/kernels.json --omit market_pipeline/sources/simulated/_kernel.py -m pytest \
+		--quiet --numprocesses=2 -m "not attack" -p market_pipeline_tests.plain_kernels \
+		--disable-warnings -r "" $(addprefix market_pipeline_tests/,$(OF_KERNELS))
+	$(BIN)/python -m slipcover --skip-covered --fail-under 90 --out $(LINES)/all.json \
+		--merge $(LINES)/python.json $(LINES)/kernels.json
 
 test-all: setup ## Run the slow tests, which `make test` leaves out: backfills, kills, every fault
 	$(PYTEST) -m "slow and not attack"
