@@ -31,8 +31,8 @@ def access(
     be done, as without root.
     """
     from market_pipeline.audit.record import acting_as, record
+    from market_pipeline.config.env_copies import dagster_home
     from market_pipeline.config.settings import ENV_FILE, load_settings
-    from market_pipeline.doctor.folders import dagster_home
     from market_pipeline.security.access import Roles, changes
 
     settings = load_settings()

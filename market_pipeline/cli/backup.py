@@ -54,7 +54,7 @@ def create(
     Exit code 0: made. 1: made, and something is left out. 2: wrong usage, or it could not be made.
     """
     from market_pipeline.backup.create import create as create_state
-    from market_pipeline.doctor.folders import dagster_home
+    from market_pipeline.config.env_copies import dagster_home
 
     settings = _settings()
     home = dagster_home()

@@ -199,9 +199,9 @@ def dagster_home() -> str:
     Raises:
         SettingsError: It is no absolute path of a folder.
     """
-    from market_pipeline.doctor import folders
+    from market_pipeline.config import env_copies
 
-    home = folders.dagster_home()
+    home = env_copies.dagster_home()
     if home and not (Path(home).is_absolute() and Path(home).is_dir()):
         raise SettingsError(
             [f"environment: DAGSTER_HOME: expected the absolute path of a folder, found {home}"]

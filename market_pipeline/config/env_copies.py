@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from dotenv import dotenv_values
 
-__all__ = ["ENV_FILE", "copies", "note_copies"]
+__all__ = ["ENV_FILE", "copies", "dagster_home", "note_copies"]
 
 ENV_FILE = Path(".env")
 
@@ -59,6 +59,11 @@ def copies() -> Iterator[str]:
     for name, value in os.environ.items() if noted else ():
         if _hash(name, value) in noted:
             yield name
+
+
+def dagster_home() -> str:
+    """`DAGSTER_HOME` as a run finds it: in the environment, else in `.env`; empty if not set."""
+    return os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME") or ""
 
 
 def _noted() -> frozenset[str]:

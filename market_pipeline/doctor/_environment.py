@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from market_pipeline.config.env_copies import dagster_home
 from market_pipeline.config.settings import ENV_FILE, Settings
 from market_pipeline.config.transport import is_loopback
 from market_pipeline.doctor.finding import Finding
-from market_pipeline.doctor.folders import dagster_home, open_to_others, unusable
+from market_pipeline.doctor.folders import open_to_others, unusable
 from market_pipeline.machine import require_memory, require_open_files
 from market_pipeline.security.master import ring_of
 

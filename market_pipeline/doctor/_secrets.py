@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from market_pipeline.config.env_copies import dagster_home
 from market_pipeline.config.providers import ask_provider
 from market_pipeline.config.settings import Settings
 from market_pipeline.config.yaml_files import read_yaml_mapping
 from market_pipeline.doctor.finding import Finding
-from market_pipeline.doctor.folders import dagster_home
 
 __all__ = ["check_provider", "check_scrubbing"]
 

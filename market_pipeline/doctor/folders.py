@@ -13,10 +13,10 @@ from itertools import chain
 from pathlib import Path
 
 import duckdb
-from dotenv import dotenv_values
 
 from market_pipeline.audit.record import AUDIT_FOLDER
-from market_pipeline.config.settings import ENV_FILE, Settings
+from market_pipeline.config.env_copies import dagster_home
+from market_pipeline.config.settings import Settings
 from market_pipeline.doctor.finding import Finding
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.machine import nearest_folder
@@ -41,7 +41,6 @@ __all__ = [
     "check_logs",
     "check_modes",
     "check_working",
-    "dagster_home",
     "open_to_others",
     "unusable",
     "written_to",
@@ -49,11 +48,6 @@ __all__ = [
 
 FREE_DISK_WARN_BYTES = 5 * 10**9
 FREE_DISK_ERROR_BYTES = 500 * 10**6
-
-
-def dagster_home() -> str:
-    """`DAGSTER_HOME` as a run finds it: in the environment, else in `.env`; empty if not set."""
-    return os.environ.get("DAGSTER_HOME") or dotenv_values(ENV_FILE).get("DAGSTER_HOME") or ""
 
 
 def open_to_others(path: Path, mode: str, allowed: int = 0) -> Finding | None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from market_pipeline.config.env_copies import dagster_home
 from market_pipeline.config.settings import Settings
 from market_pipeline.doctor.finding import Finding
-from market_pipeline.doctor.folders import FREE_DISK_ERROR_BYTES, FREE_DISK_WARN_BYTES, dagster_home
+from market_pipeline.doctor.folders import FREE_DISK_ERROR_BYTES, FREE_DISK_WARN_BYTES
 from market_pipeline.machine import nearest_folder
 
 __all__ = ["FreeBytes", "check_disks", "free_bytes", "with_sample"]

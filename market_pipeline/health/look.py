@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from market_pipeline.config.env_copies import dagster_home
 from market_pipeline.config.instruments import Instrument, load_instruments
 from market_pipeline.config.settings import FIELDS, Settings
 from market_pipeline.doctor.finding import Diagnosis, Finding
-from market_pipeline.doctor.folders import dagster_home
 from market_pipeline.doctor.run import collect
 from market_pipeline.health import backup, capture, days, disk, expiry, processes, receivers
 from market_pipeline.health.disk import FreeBytes

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from market_pipeline.alerts.targets import configured_targets
+from market_pipeline.config.env_copies import dagster_home
 from market_pipeline.config.settings import Settings
 from market_pipeline.doctor.finding import Finding
-from market_pipeline.doctor.folders import dagster_home
 from market_pipeline.health.instance import Automation, Instance
 from market_pipeline.quality.intervals import NS_PER_SECOND
 from market_pipeline.warehouse.heartbeats import Heartbeat
