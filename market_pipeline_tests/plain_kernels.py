@@ -28,7 +28,6 @@ _LONG = (
     "::test_no_stamp_makes_a_drift_or_a_step",
     "::test_the_kept_shifts_stay_within_their_room",
     "::test_a_file_is_read_once_unless_something_is_lost",
-    "::test_reads_what_is_published[7]",
 )
 """Tests that Python takes many seconds for, and that run no line which the others do not."""
 

@@ -36,6 +36,7 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import current_files
 from market_pipeline.warehouse.working import read_rows
 from market_pipeline_tests.conftest import REPOSITORY
+from market_pipeline_tests.published_day import MINUTES
 
 PATIENCE_SECONDS = 900
 """After so long a process hangs; the first one may have to compile the kernels."""
@@ -45,7 +46,7 @@ NOT_ASKED_FOR = frozenset(
 )
 """Tables that are empty where no instrument is a contract, or asks for more."""
 
-WIDTHS = {"PIPELINE_METRICS_SECONDS": "60", "PIPELINE_BAR_SECONDS": "60,3600"}
+WIDTHS = {f"PIPELINE_{name}".upper(): ",".join(map(str, each)) for name, each in MINUTES.items()}
 """Rows of metrics and of bars; without them a run makes those of every second, as by default."""
 
 
