@@ -216,6 +216,31 @@ def test_machine_code_is_found_again(cache: Path):
     assert not again.stats.cache_misses
 
 
+FOUND = """
+import sys
+import numpy as np
+from numba import njit
+from pathlib import Path
+from market_pipeline import jit
+from market_pipeline_tests.test_jit import total_of
+
+jit._CACHE_FOLDER = Path(sys.argv[1])
+kernel = jit.kernel(total_of)
+print(kernel(np.array([1, 2])), "numba.np.linalg" in sys.modules)
+print(kernel(np.array([0.5, 1.0])), "numba.np.linalg" in sys.modules)
+print(njit(lambda values: kernel(values) + 1)(np.array([1, 2])))
+"""
+
+
+def test_machine_code_is_called_without_a_compiler(cache: Path):
+    """What a process finds it calls before numba has loaded what compiling needs; then it may."""
+    jit.kernel(total_of)(np.array([1, 2]))
+    command = [sys.executable, "-c", FOUND, str(cache)]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    assert ["3 False", "1.5 True", "4"] == answer.splitlines()
+
+
 TWO_AT_ONCE = """
 import sys
 import numpy as np
