@@ -9,14 +9,14 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Never, ParamSpec, TypeVar, cast
 
 import numba
 from llvmlite.binding import ModuleRef
 from numba.core import postproc
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, CompileResult
 from numba.core.compiler_lock import global_compiler_lock
@@ -246,33 +246,38 @@ class _Part(CPUDispatcher):
 class _Kernel(CPUDispatcher):
     """Compiles once for all processes, and names its files by the types it is compiled for.
 
-    Attributes:
-        part: The same for other kernels, which are compiled with it.
+    What a kernel needs is made when it is first called: most of the 180 never are in a process.
     """
 
-    _cache: FunctionCache
+    _cache: FunctionCache | NullCache
 
     def __init__(
         self, py_func: Callable[..., object], part_options: Mapping[str, bool] = _PART_OPTIONS
     ) -> None:
         super().__init__(py_func, targetoptions=_OPTIONS, pipeline_class=_Compiler)
-        self.part = _Part(py_func, targetoptions=dict(part_options), pipeline_class=_Compiler)
-        self.enable_caching()
+        self._part_options = part_options
+        # Not later: the sources may have become those of another version by then.
+        self._folder = _folder(py_func)
+
+    @cached_property
+    def part(self) -> Any:
+        """The same for other kernels, which are compiled with it."""
+        options = dict(self._part_options)
+        return _Part(self.py_func, targetoptions=options, pipeline_class=_Compiler)
 
     def enable_caching(self) -> None:
         """Keeps the machine code in the folder of the package's sources as they are."""
-        folder = _folder(self.py_func)
         # The cached code is unpickled, so nobody else may write there.
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = vars(numba.config)
         elsewhere = config["CACHE_DIR"]
-        config["CACHE_DIR"] = str(folder)
+        config["CACHE_DIR"] = str(self._folder)
         try:
             super().enable_caching()
         finally:
             config["CACHE_DIR"] = elsewhere
+        cast("FunctionCache", self._cache)._cache_file.__class__ = _FilePerSignature
         self._cache.__class__ = _Cache
-        self._cache._cache_file.__class__ = _FilePerSignature
 
     def add_overload(self, compiled: Any) -> None:
         """Keeps what was compiled by the types of what Python calls it with."""
@@ -285,21 +290,25 @@ class _Kernel(CPUDispatcher):
         self, args: Sequence[_Type], kws: Sequence[tuple[str, _Type]] | dict[str, _Type]
     ) -> tuple[type[CallableTemplate], inspect.Signature, tuple[_Type, ...], dict[Never, Never]]:
         """What other kernels call."""
-        return self.part.get_call_template(args, kws)
+        part: _Part = self.part
+        return part.get_call_template(args, kws)
 
     def get_overload(self, sig: str | tuple[Type, ...] | Signature) -> Callable[..., object]:
         """The machine code that other kernels call."""
-        return self.part.get_overload(sig)
+        part: _Part = self.part
+        return part.get_overload(sig)
 
     def compile(self, sig: str | tuple[Type, ...] | Signature) -> Callable[..., object]:
         """Lets processes that start together compile it once: the others wait and load it."""
-        function = self.py_func
-        lock = _folder(function) / f"{function.__module__}.{function.__qualname__}.lock"
+        lock = self._folder / f"{self.py_func.__module__}.{self.py_func.__qualname__}.lock"
+        codegen = cast("CPUContext", self.targetctx).codegen()
+        ours = _replaced(codegen, _library_class=_Library)
         # In this order: a thread that holds the compiler waits for the locks of what it calls.
-        with global_compiler_lock, _held_by_this_process(lock), _typing_once():
-            codegen = cast("CPUContext", self.targetctx).codegen()
+        with global_compiler_lock:
+            if isinstance(self._cache, NullCache):
+                self.enable_caching()
             analysis = _replaced(postproc, PostProcessor=_Blocks)
-            with analysis, _replaced(codegen, _library_class=_Library):
+            with _held_by_this_process(lock), _typing_once(), analysis, ours:
                 return super().compile(sig)
 
 

@@ -204,6 +204,14 @@ def test_what_kernels_call_is_part_of_them(cache: Path):
     assert 2 == len([*cache.rglob("*.nbi")])
 
 
+def test_nothing_is_on_disk_before_a_call(cache: Path):
+    """A kernel that no one calls costs no look at the disk."""
+    uncalled = jit.kernel(total_of)
+
+    assert not cache.exists()
+    assert 3 == uncalled(np.array([1, 2]))
+
+
 def test_machine_code_is_found_again(cache: Path):
     """The index names every file: nothing is compiled twice."""
     for values in (np.array([1, 2]), np.array([0.5, 1.0])):
@@ -275,21 +283,24 @@ def test_processes_that_start_together_compile_once(cache: Path):
     assert [["3", "0"], ["3", "1"]] == sorted(said)
 
 
+def lock_of_total(cache: Path) -> Path:
+    """Where processes that compile `total_of` hold each other off."""
+    folder = cache / jit._digest(Path(__file__).parent)
+    folder.mkdir(parents=True)
+    return folder / f"{total_of.__module__}.total_of.lock"
+
+
 def test_a_folder_without_locks(cache: Path):
     """Where no lock can be taken each process compiles for itself."""
-    compiled = jit.kernel(total_of)
-    (found,) = cache.iterdir()
-    (found / f"{total_of.__module__}.total_of.lock").mkdir()
+    lock_of_total(cache).mkdir()
 
-    assert 3 == compiled(np.array([1, 2]))
+    assert 3 == jit.kernel(total_of)(np.array([1, 2]))
 
 
 def test_a_process_that_never_ends_compiling(cache: Path, monkeypatch: pytest.MonkeyPatch):
     """Who has waited long for another one, which may be suspended, compiles for itself."""
     monkeypatch.setattr(jit, "_WAIT_SECONDS", 0.2)
-    compiled = jit.kernel(total_of)
-    (found,) = cache.iterdir()
-    with (found / f"{total_of.__module__}.total_of.lock").open("w") as other:
+    with lock_of_total(cache).open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
 
-        assert 3 == compiled(np.array([1, 2]))
+        assert 3 == jit.kernel(total_of)(np.array([1, 2]))
