@@ -1,18 +1,26 @@
 """The other two of Dagster's databases in `dagster_home/dagster.yaml`: runs, and schedules' ticks.
 
 Both are Dagster's own, below the folders they have without configuration; no secret is written.
+
+Dagster makes an instance for every tick of a sensor, and looks in each whether the files have their
+tables, for which it loads the scripts of all its migrations; and it opens and closes a file for
+every statement. That was half of what a daemon at rest takes: here a process looks once, and
+connections stay open, as in `event_log`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy
 from dagster._core.storage.runs.sqlite import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite import SqliteScheduleStorage
+from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._serdes import ConfigurableClassData
 
 from market_pipeline.config.env_copies import note_copies
@@ -20,9 +28,54 @@ from market_pipeline.defs.scrubbed_writes import scrub_writes
 
 __all__ = ["RunStorage", "ScheduleStorage"]
 
+_Storage = TypeVar("_Storage", "RunStorage", "ScheduleStorage")
+_complete: set[Path] = set()
+"""The databases in which this process has found or made all tables."""
 
-class RunStorage(SqliteRunStorage):
+
+def _opened(
+    kind: type[_Storage], folder: Path, name: str, inst_data: ConfigurableClassData | None
+) -> _Storage:
+    """The storage in `folder`, in which tables are looked for once a process."""
+    file = folder / f"{name}.db"
+    if file in _complete and file.exists():
+        return kind(create_db_conn_string(str(folder), name), inst_data)
+    made = kind.from_local(str(folder), inst_data)
+    assert isinstance(made, kind)
+    _complete.add(file)
+    return made
+
+
+class _StaysOpen:
+    """Connections to one file that are used again, each inside one transaction at a time."""
+
+    _conn_string: str
+    _guess: ClassVar[bool] = True
+
+    @cached_property
+    def _engine(self) -> sqlalchemy.Engine:
+        # The web server has a thread for each request under way: none waits for a connection.
+        engine = sqlalchemy.create_engine(self._conn_string, max_overflow=-1)
+        scrub_writes(engine, guess=self._guess)
+        # An instance disposes of its runs, and not of its schedules.
+        weakref.finalize(self, engine.dispose)
+        return engine
+
+    @contextmanager
+    def connect(self) -> Iterator[sqlalchemy.Connection]:
+        """A connection inside one transaction, through which no secret is written."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        """Closes the connections."""
+        self._engine.dispose()
+
+
+class RunStorage(_StaysOpen, SqliteRunStorage):
     """Dagster's runs, their config and tags: `DAGSTER_HOME/history/runs.db`."""
+
+    _guess = False
 
     @classmethod
     def from_config_value(
@@ -31,31 +84,32 @@ class RunStorage(SqliteRunStorage):
         """The storage below the folder `base_dir`."""
         # Every process of Dagster begins with it, also the one that starts all others.
         note_copies()
-        return cls.from_local(str(Path(config_value["base_dir"]) / "history"), inst_data)
-
-    @contextmanager
-    def connect(self) -> Iterator[sqlalchemy.Connection]:
-        """A connection inside one transaction, through which no known secret is written."""
-        with super().connect() as connection:
-            scrub_writes(connection, guess=False)
-            yield connection
+        return _opened(cls, Path(config_value["base_dir"]) / "history", "runs", inst_data)
 
 
-class ScheduleStorage(SqliteScheduleStorage):
+class ScheduleStorage(_StaysOpen, SqliteScheduleStorage):
     """Dagster's sensors and schedules, and their ticks: `DAGSTER_HOME/schedules/schedules.db`."""
+
+    @cached_property
+    def _found(self) -> set[str]:
+        return set()
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Any
     ) -> ScheduleStorage:
         """The storage below the folder `base_dir`."""
-        made = cls.from_local(str(Path(config_value["base_dir"]) / "schedules"), inst_data)
-        assert isinstance(made, cls)
-        return made
+        return _opened(cls, Path(config_value["base_dir"]) / "schedules", "schedules", inst_data)
 
-    @contextmanager
-    def connect(self) -> Iterator[sqlalchemy.Connection]:
-        """A connection inside one transaction, through which no secret is written."""
-        with super().connect() as connection:
-            scrub_writes(connection)
-            yield connection
+    def has_instigators_table(self) -> bool:
+        """Whether the table of what is on and off is there; it never goes."""
+        return self._remembered("", super().has_instigators_table)
+
+    def has_built_index(self, migration_name: str) -> bool:
+        """Whether what a migration adds is there; it never goes."""
+        return self._remembered(migration_name, partial(super().has_built_index, migration_name))
+
+    def _remembered(self, name: str, is_there: Callable[[], bool]) -> bool:
+        if name not in self._found and is_there():
+            self._found.add(name)
+        return name in self._found

@@ -18,7 +18,7 @@ __all__ = ["check_automations", "check_daemon", "check_heartbeats"]
 _OLDEST_SECONDS = 90.0
 _OLDEST_TICK_SECONDS = 900.0
 _ALERT_SENSORS = {"run_alerts", "alert_delivery"}
-_START = "Start it: `dagster dev` with the UI, or `dagster-daemon run`, as docs/ui.md says."
+_START = "Start it, with the UI, by `dagster dev`, as docs/ui.md says."
 
 
 def check_heartbeats(beats: Sequence[Heartbeat], now_ns: int) -> Iterator[Finding]:

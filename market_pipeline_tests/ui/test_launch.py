@@ -5,7 +5,9 @@ import sys
 from datetime import date, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
+import yaml
 
 from market_pipeline.sources.simulated import simulate
 from market_pipeline.tables import TABLES
@@ -57,6 +59,26 @@ class TestCommands:
         assert 0 == ended.returncode, ended.stderr
         found = workspace.sql("SELECT symbol, dt FROM lake.raw_trades ORDER BY symbol").rows()
         assert [(each.symbol, FAULTY_DAY) for each in (CLEAN, FAULTY)] == found
+
+
+class TestCodeServer:
+    def test_the_daemon_and_the_web_server_share_one(self, server):
+        """Both connect to one that `dagster dev` started: one of its own the daemon would replace
+        each minute.
+        """
+        commands = [each.cmdline() for each in psutil.Process(server.process.pid).children()]
+        given = {
+            each[each.index("-m") + 1]: Path(each[each.index("--workspace") + 1]).read_text()
+            for each in commands
+            if "--workspace" in each
+        }
+        assert {"dagster_webserver", "dagster._daemon"} == given.keys()
+        (locations,) = {text: yaml.safe_load(text)["load_from"] for text in given.values()}.values()
+        assert [("grpc_server", "market_pipeline")] == [
+            (kind, each["location_name"])
+            for location in locations
+            for kind, each in location.items()
+        ]
 
 
 class TestAutomation:
