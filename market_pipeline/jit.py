@@ -58,6 +58,7 @@ _CACHE_FOLDER = Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") /
 # numba's reference counts are off: no kernel allocates, and the compiler refuses one that does.
 # Handing an array to a function costs nothing that way; counting took a third of a rebuild.
 # Nobody calls a kernel from C; the wrappers for that took a seventh of the compilation.
+# No debugger finds variables in kernels, also where NUMBA_DEBUGINFO asks for them: see `_lowering`.
 _OPTIONS = {
     "nopython": True,
     "nogil": True,
