@@ -34,8 +34,9 @@ __all__ = ["RawTableScan"]
 
 _BATCH_ROWS = 1 << 18
 _SNAPSHOT_BATCH_ROWS = 1 << 13
-# Of so many rows at once, what is made of them takes the memory of those before.
-_PART_ROWS = 1 << 17
+# Of so many rows at once, what is made of them takes the memory of those before, and is still near
+# the processor when it is read.
+_PART_ROWS = 1 << 15
 
 # What each kind of disorder is called in `lake.profiles`, and the column in which it shows.
 _DISORDER = {

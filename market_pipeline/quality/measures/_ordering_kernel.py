@@ -168,20 +168,25 @@ def end_message(state, hashes, tables, places, per_hour, day_start_ns):
 def walk(origin, receipt, sequence, content, row_numbers, file, is_row_a_message, day_start_ns,
          state, hashes, prefix, tables, places, per_hour):  # fmt: skip
     """Takes rows into account; all arrays but those of the last line are (n,), and read only."""
+    # What every row asks for: an element of an array is read again after each write to another.
+    last_sequence, last_receipt = state[_SEQUENCE], state[_RECEIPT]
+    at, period, message_hash = state[_ROWS], state[_PERIOD], hashes[0]
     for i in range(receipt.size):
         new = is_row_a_message | (state[MESSAGES] == 0)
-        new |= (sequence[i] != state[_SEQUENCE]) | (receipt[i] != state[_RECEIPT])
-        row = row_numbers[i]
+        new |= (sequence[i] != last_sequence) | (receipt[i] != last_receipt)
         if new:
+            row = row_numbers[i]
+            state[_ROWS], state[_PERIOD], hashes[0] = at, period, message_hash
             end_message(state, hashes, tables, places, per_hour, day_start_ns)
             began = state[MESSAGES] > 0
             origin_before, state[_ORIGIN] = state[_ORIGIN], origin[i]
-            receipt_before, state[_RECEIPT] = state[_RECEIPT], receipt[i]
-            sequence_before, state[_SEQUENCE] = state[_SEQUENCE], sequence[i]
+            receipt_before, state[_RECEIPT] = last_receipt, receipt[i]
+            sequence_before, state[_SEQUENCE] = last_sequence, sequence[i]
+            last_receipt, last_sequence = receipt[i], sequence[i]
             state[MESSAGES] += 1
-            state[_ROWS] = state[_PERIOD] = state[_IS_DISORDERED] = 0
+            state[_IS_DISORDERED] = 0
             state[_FIRST_FILE], state[_FIRST_ROW] = file, row
-            hashes[0] = _ZERO
+            at, period, message_hash = np.int64(0), np.int64(_BEFORE_ANY), _ZERO
             if began:
                 state[SEQUENCE_CHANGES] += sequence[i] != sequence_before
                 if origin[i] < origin_before:
@@ -191,16 +196,16 @@ def walk(origin, receipt, sequence, content, row_numbers, file, is_row_a_message
                 if sequence[i] < sequence_before:
                     _note(state, places, _BACKWARD, sequence[i], sequence_before, file, row)
         # Do the rows from some row on repeat those from the first on?
-        at = state[_ROWS]
-        period = state[_PERIOD]
         if at < WINDOW_ROWS:
             prefix[at] = content[i]
         if period == _BEFORE_ANY:
             if at > 0 and content[i] == prefix[0]:
-                state[_PERIOD] = at if at <= WINDOW_ROWS else _NO_PERIOD
-                state[_REPEAT_FILE], state[_REPEAT_ROW] = file, row
-                hashes[1] = hashes[0]
+                period = at if at <= WINDOW_ROWS else np.int64(_NO_PERIOD)
+                state[_REPEAT_FILE], state[_REPEAT_ROW] = file, row_numbers[i]
+                hashes[1] = message_hash
         elif period > 0 and content[i] != prefix[at % period]:
-            state[_PERIOD] = _NO_PERIOD
-        hashes[0] = _mixed(hashes[0] + content[i])
-        state[_ROWS] = at + 1
+            period = np.int64(_NO_PERIOD)
+        # The rows are mixed already, and each multiplication waits for the one before it.
+        message_hash = message_hash * _MULTIPLIER_1 + content[i]
+        at += 1
+    state[_ROWS], state[_PERIOD], hashes[0] = at, period, message_hash
