@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books import cursor as at
+from market_pipeline.books import registers as reg
 from market_pipeline.books.cursor import new_cursor
 from market_pipeline.books.integers import OffStepCount, SnapshotFeed, deltas_in_steps, no_deltas
 from market_pipeline.books.kernel import advance
@@ -25,7 +26,6 @@ from market_pipeline.books.lookback import Lookback
 from market_pipeline.books.marking import PART_ROWS, LastSnapshot, marked_deltas
 from market_pipeline.books.messages import LASTING_FLAGS, lasting_flags
 from market_pipeline.books.rebuild_state import RebuildState
-from market_pipeline.books.registers import REGISTERS, figures_of, hourly_figures_of, new_registers
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.soundness import LastSound, Soundness
 from market_pipeline.books.state import (
@@ -179,7 +179,7 @@ class Rebuild:
         self._gap_rows, self._recovered_rows = int64_columns(0, 2)
         self.off_tick, self.off_lot = OffStepCount(), OffStepCount()
         self._levels = empty_levels()
-        self._registers = new_registers()
+        self._registers = reg.new_registers()
         self._history = new_history()
         self._last_snapshot: LastSnapshot | None = None
         self._lookback = Lookback(ids_prove=self._asked.ids_prove)
@@ -204,12 +204,12 @@ class Rebuild:
     @property
     def figures(self) -> dict[str, int]:
         """The kernel's state and counters by name (`registers.REGISTERS`)."""
-        return figures_of(self._registers)
+        return reg.figures_of(self._registers)
 
     @property
     def hourly_figures(self) -> dict[str, list[int]]:
         """What is counted by UTC hour, by name (`registers.HOURLY`): 24 entries each."""
-        return hourly_figures_of(self._registers)
+        return reg.hourly_figures_of(self._registers)
 
     def suspect_gaps(self, gap_rows: NDArray[np.int64]) -> None:
         """Takes further `gap_rows`; those among the rows that were taken already have no effect."""
@@ -305,9 +305,9 @@ class Rebuild:
 
     def _is_worth_a_block(self) -> bool:
         rows, depth_rows = self._outputs.bbo.flags.size, self._outputs.depth.flags.size
-        written, depth_written = 2 * self._cursor[at.BBO_ROW : at.DEPTH_ROW + 1]
-        is_full = written >= rows or depth_written >= depth_rows > 0
-        return bool(is_full) or self._keyframes >= _KEYFRAMES
+        written, depth_written = self._cursor[at.BBO_ROW : at.DEPTH_ROW + 1].tolist()
+        is_full = 2 * written >= rows or 2 * depth_written >= depth_rows > 0
+        return is_full or self._keyframes >= _KEYFRAMES
 
     def _written(self, *, last: bool = False) -> Iterator[Block]:
         """Hands out what was written and can leave, and makes room."""
@@ -360,12 +360,11 @@ class Rebuild:
         centre = sum(known) // len(known) if known else stay
         window = int(self._levels.meta[WINDOW])
         self._levels = levels_around(centre, sides[BID], sides[ASK], window, max(more, 1))
-        self._registers[REGISTERS.index("last_move_message")] = self.figures["messages"]
+        self._registers[reg.LAST_MOVE] = self._registers[reg.MESSAGES]
 
     def _go_on_from(self, start: RebuildState) -> None:
         self._registers = start.registers.copy()
-        for name in ("gaps_passed", "recovered_passed"):
-            self._registers[REGISTERS.index(name)] = 0
+        self._registers[[reg.GAPS_PASSED, reg.RECOVERED_PASSED]] = 0
         self.off_tick = start.off_tick.before(start.rows)
         self.off_lot = start.off_lot.before(start.rows)
         if start.history is not None:
@@ -379,20 +378,20 @@ class Rebuild:
             self._levels = levels_around(sum(known) // len(known), bids, asks)
 
     def _keyframe(self, kind: Literal["keyframe", "closing"]) -> Keyframe:
-        figures = self.figures
-        seeded = bool(figures["seeded"])
+        registers: list[int] = self._registers.tolist()
+        seeded = bool(registers[reg.SEEDED])
         bids, asks = (export_side(self._levels, side) for side in (BID, ASK))
         return Keyframe(
             kind=kind,
-            ts_origin_ns=figures["open_ts_origin_ns"],
-            ts_receipt_ns=figures["open_ts_receipt_ns"],
-            sequence_number=figures["book_sequence_number"],
-            messages=figures["messages"],
-            flags=figures["last_flags"] & ~LASTING_FLAGS | int(lasting_flags(self._registers)),
+            ts_origin_ns=registers[reg.OPEN_ORIGIN],
+            ts_receipt_ns=registers[reg.OPEN_RECEIPT],
+            sequence_number=registers[reg.BOOK_SEQUENCE],
+            messages=registers[reg.MESSAGES],
+            flags=registers[reg.LAST_FLAGS] & ~LASTING_FLAGS | int(lasting_flags(self._registers)),
             bid_price_ticks=bids[0],
             bid_size_lots=bids[1],
             ask_price_ticks=asks[0],
             ask_size_lots=asks[1],
-            bid_horizon_ticks=figures["bid_horizon_ticks"] if seeded else None,
-            ask_horizon_ticks=figures["ask_horizon_ticks"] if seeded else None,
+            bid_horizon_ticks=registers[reg.BID_HORIZON] if seeded else None,
+            ask_horizon_ticks=registers[reg.ASK_HORIZON] if seeded else None,
         )

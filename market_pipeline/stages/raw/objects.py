@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import chain
@@ -235,15 +236,21 @@ class RegisteredDay:
     snapshots: RawObjects
     trades: RawObjects
     profiles: pl.DataFrame = field(default_factory=PROFILES.empty)
+    _read_profiles: dict[str, dict[str, Profile]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def objects_of(self, table: RawTable) -> RawObjects:
         """The objects of a raw table."""
         return next(objects for each, objects in self.tables if each is table)
 
-    def profiles_of(self, instrument: Instrument) -> dict[str, Profile]:
+    def profiles_of(self, instrument: Instrument) -> Mapping[str, Profile]:
         """By the name of a raw table, what it looks like; nothing of one not looked through."""
-        found = records_of(self.profiles, instrument, Profile)
-        return {profile.raw_table: profile for profile in found}
+        # Asked for several times: where there is little data, reading them took much of a rebuild.
+        if instrument.id not in self._read_profiles:
+            found = records_of(self.profiles, instrument, Profile)
+            self._read_profiles[instrument.id] = {each.raw_table: each for each in found}
+        return self._read_profiles[instrument.id]
 
     @property
     def tables(self) -> list[tuple[RawTable, RawObjects]]:
