@@ -49,23 +49,20 @@ def bar_violations(bars: pl.DataFrame, day: date) -> pl.DataFrame:
     is_sorted = bars.select(pl.struct(_KEY)).to_series().is_sorted()
     # Days of before it was counted have null there.
     rows = (bars if is_sorted else bars.sort(_KEY)).with_columns(pl.col(_NEWER).fill_null(0))
+    values = pl.exclude("bar_start")
+    differs = pl.any_horizontal(values.ne_missing(values.shift()))
+    rows = rows.with_columns(differs.alias("differs"))
     widths = rows["width_seconds"].unique().sort().to_list()
     parts = [_broken_alone(rows), _broken(rows, _beside()), *_off_grid(rows, widths, day)]
-    for narrow, wide in pairwise(widths):
-        if wide % narrow == 0:
-            parts.append(_not_the_sum(rows, narrow, wide))
-    found = pl.concat(parts)
+    found = pl.concat([*parts, _not_the_sum(rows, widths)])
     return found.group_by(_KEY).agg(pl.col("note").unique().sort().alias("notes")).sort(_KEY)
 
 
 def _broken_alone(rows: pl.DataFrame) -> pl.DataFrame:
     """As `_broken` of `_one_row`, asked once of rows that differ in nothing but their start."""
-    values = pl.exclude("bar_start")
-    differs = pl.any_horizontal(values.ne_missing(values.shift()))
-    rows = rows.with_columns(differs.alias("differs"))
-    rows = rows.with_columns(pl.col("differs").cum_sum().alias("run"))
-    broken = _broken(rows.filter("differs"), _one_row(), ["run"])
-    return rows.select(*_KEY, "run").join(broken, on="run").drop("run")
+    runs = rows.select(*_KEY, pl.col("differs").cum_sum().alias("run"))
+    first = rows.filter("differs").with_row_index("run", 1)
+    return runs.join(_broken(first, _one_row(), ["run"]), on="run").drop("run")
 
 
 def _broken(rows: pl.DataFrame, rules: _Rules, key: Sequence[str] = _KEY) -> pl.DataFrame:
@@ -181,24 +178,14 @@ def _off_grid(rows: pl.DataFrame, widths: Sequence[int], day: date) -> Iterator[
             yield frame.with_columns(pl.lit(sentence).alias("note"))
 
 
-def _not_the_sum(rows: pl.DataFrame, narrow: int, wide: int) -> pl.DataFrame:
+def _not_the_sum(rows: pl.DataFrame, widths: Sequence[int]) -> pl.DataFrame:
     """The wider bars that are not the aggregation of the smaller ones."""
-    smaller = rows.filter(pl.col("width_seconds") == narrow)
-    within = pl.col("bar_start").dt.truncate(f"{wide}s")
-    made = smaller.group_by(within, maintain_order=True).agg(
-        pl.col(*_SUMS, *_FLOAT_SUMS).sum(),
-        pl.col("valid_share").mean(),
-        *(
-            how(pl.col(name.format(each)).drop_nulls()).alias(name.format(each))
-            for name in ("{}_ticks", "{}", "mid_{}", "spread_{}_ticks")
-            for each, how in zip(
-                _OHLC, (pl.Expr.first, pl.Expr.max, pl.Expr.min, pl.Expr.last), strict=True
-            )
-        ),
-    )
-    both = rows.filter(pl.col("width_seconds") == wide).join(
-        made, on="bar_start", how="left", suffix="_made"
-    )
+    wider = {narrow: wide for narrow, wide in pairwise(widths) if wide % narrow == 0}
+    # They lie behind the narrowest, which are most: to filter those takes as long as all the rest.
+    narrowest = rows["width_seconds"] == min(widths, default=0)
+    is_wider = pl.col("width_seconds").is_in(list(wider.values()))
+    larger = rows[int(narrowest.sum()) :].filter(is_wider)
+    both = larger.join(_aggregated(rows, wider), on=_KEY, how="left", suffix="_made")
     prices = [name.format(each) for name in ("{}_ticks", "{}") for each in _OHLC]
     books = [name.format(each) for name in ("mid_{}", "spread_{}_ticks") for each in _OHLC]
     near = {
@@ -215,6 +202,43 @@ def _not_the_sum(rows: pl.DataFrame, narrow: int, wide: int) -> pl.DataFrame:
             "Mid or spread is not that of the smaller bars.": _same(books),
             "The valid share is not the mean of the smaller bars'.": near["valid_share"],
         },
+    )
+
+
+def _aggregated(rows: pl.DataFrame, wider: Mapping[int, int]) -> pl.DataFrame:
+    """The bars that follow from the smaller ones, given the next width of each.
+
+    Rows of an interval that differ in nothing but their start are taken once.
+    """
+    width, share, number = pl.col("width_seconds"), pl.col("valid_share"), pl.col("number")
+    wide = pl.coalesce(None, *(pl.when(width == each).then(wider[each]) for each in wider))
+    within = pl.col("bar_start").dt.epoch("us") // pl.col("wide_us") * pl.col("wide_us")
+    first = (
+        rows.with_columns((wide.cast(pl.Int64) * 1_000_000).alias("wide_us"))
+        .with_columns(within.cast(rows.schema["bar_start"]).alias("within"))
+        .with_row_index()
+        .filter(pl.col("differs") | (pl.col("within") != pl.col("within").shift()))
+    )
+    after = pl.col("index").shift(-1, fill_value=rows.height)
+    return (
+        first.with_columns((after - pl.col("index")).cast(pl.Int64).alias("number"))
+        .filter(pl.col("wide_us").is_not_null())
+        .group_by(
+            (pl.col("wide_us") // 1_000_000).cast(rows.schema["width_seconds"]).alias(_KEY[0]),
+            pl.col("within").alias(_KEY[1]),
+            maintain_order=True,
+        )
+        .agg(
+            (pl.col(*_SUMS, *_FLOAT_SUMS) * number).sum(),
+            (share * number).sum() / number.filter(share.is_not_null()).sum().replace(0, None),
+            *(
+                how(pl.col(name.format(each)).drop_nulls()).alias(name.format(each))
+                for name in ("{}_ticks", "{}", "mid_{}", "spread_{}_ticks")
+                for each, how in zip(
+                    _OHLC, (pl.Expr.first, pl.Expr.max, pl.Expr.min, pl.Expr.last), strict=True
+                )
+            ),
+        )
     )
 
 
