@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from market_pipeline.config.instruments import Instrument
+from market_pipeline_tests.conftest import REPOSITORY
 
 START = date(2024, 7, 1)
 
@@ -53,3 +55,13 @@ def on_disk(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     }
     with dg.DagsterInstance.local_temp(str(tmp_path), {"event_log_storage": storage}) as made:
         yield made
+
+
+@pytest.fixture
+def dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`DAGSTER_HOME`, of which an instance is as the project configures it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", home)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    return home

@@ -1,7 +1,6 @@
 """What a run leaves below DAGSTER_HOME, with the project's own configuration of the instance."""
 
 import os
-import shutil
 import sys
 
 import dagster as dg
@@ -11,7 +10,6 @@ from dagster._core.scheduler.instigation import TickData, TickStatus
 from dagster._utils.error import SerializableErrorInfo
 
 from market_pipeline.scrub.scrubber import learn
-from market_pipeline_tests.conftest import REPOSITORY
 from market_pipeline_tests.scrub.written import leaks, ways
 
 SECRETS = ("Zq8-planted/secret+7=x", "a pass phrase, 'of' \"words\"")
@@ -42,12 +40,8 @@ def leak() -> None:
 
 
 @pytest.fixture
-def instance(tmp_path, monkeypatch):
+def instance(dagster_home):
     """An instance as the project configures it."""
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", home)
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
     with dg.DagsterInstance.get() as made:
         yield made
 

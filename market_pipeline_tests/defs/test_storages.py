@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from contextlib import closing
 
@@ -19,20 +18,14 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from dagster._core.storage.runs.sqlite import SqliteRunStorage, sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import SqliteScheduleStorage, sqlite_schedule_storage
 
-from market_pipeline_tests.conftest import REPOSITORY
-
 FILES = ("history/runs.db", "schedules/schedules.db")
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    """`DAGSTER_HOME` with an instance as the project configures it, that was opened before."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", folder)
-    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+def home(dagster_home):
+    """`DAGSTER_HOME` with an instance that was opened before."""
     with dg.DagsterInstance.get():
-        return folder
+        return dagster_home
 
 
 def switched_on() -> InstigatorState:
@@ -60,7 +53,7 @@ def test_tables_are_looked_for_once(home, monkeypatch):
 
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_that_is_gone_is_made_again(home, file):
-    """A process that found all tables makes them anew where somebody removed the file."""
+    """A process that found all tables makes them again where somebody removed the file."""
     (home / file).unlink()
     with dg.DagsterInstance.get() as again:
         assert (0, []) == (again.get_runs_count(), [*again.all_instigator_state()])
