@@ -15,7 +15,7 @@ from market_pipeline.errors import LakeFileError
 from market_pipeline.mapped import ColumnArray
 from market_pipeline.quality.intervals import day_bounds_ns
 from market_pipeline.quality.measures.domain import EXPECTED, DomainCount
-from market_pipeline.quality.measures.ordering import Disorder, MessageOrder, content_of
+from market_pipeline.quality.measures.ordering import Disorder, MessageOrder
 from market_pipeline.quality.measures.outside_day import OutsideDay
 from market_pipeline.quality.measures.price_levels import PriceLevels
 from market_pipeline.quality.measures.tick_inference import LATE_ROWS, StepScan
@@ -34,9 +34,7 @@ __all__ = ["RawTableScan"]
 
 _BATCH_ROWS = 1 << 18
 _SNAPSHOT_BATCH_ROWS = 1 << 13
-# Of so many rows at once, what is made of them takes the memory of those before, and is still near
-# the processor when it is read.
-_PART_ROWS = 1 << 15
+_FOLLOWING = np.empty(0, np.int64)
 
 # What each kind of disorder is called in `lake.profiles`, and the column in which it shows.
 _DISORDER = {
@@ -85,7 +83,7 @@ class RawTableScan:
         self._rows = 0
         self._ends: list[tuple[int, int]] = []
         self._domain = DomainCount(table, start_ns, end_ns, tolerance_ns)
-        self._order = MessageOrder(start_ns, is_row_a_message=table is not DELTAS)
+        self._order = MessageOrder(start_ns)
         self._prices, self._sizes = StepScan(), StepScan()
         self._tick_places: dict[int, RawPlace] = {}
         self._sequence = "id" if table is TRADES else "sequence_number"
@@ -95,7 +93,7 @@ class RawTableScan:
         self._names: dict[Path, dict[str, str]] = {}
         self._starts = MessageStarts() if table is DELTAS else None
         self._note = note
-        self._last_message_row = 0
+        self._last_message_row = self._ordered_rows = 0
         self.is_timed = True
         self.batch_rows = _SNAPSHOT_BATCH_ROWS if table is SNAPSHOTS else _BATCH_ROWS
 
@@ -121,50 +119,55 @@ class RawTableScan:
             row, level = divmod(settled, len(names))
             place = self._tick_rests_on(batch, row, names[level])
             self._tick_places[self._prices.settled_rows] = place
-        for first in range(0, count, _PART_ROWS):
-            self._add_order(batch, slice(first, first + _PART_ROWS))
-        if self._starts is not None:
-            self._note_messages(batch, self._starts)
+        self._add_order(batch)
         name, most = ("trades", MAX_TRADES) if self._table is TRADES else ("messages", MAX_MESSAGES)
         if self._order.messages > most:
             raise _too_large(batch, f"{name} in a day", most)
 
-    def _add_order(self, batch: RawBatch, part: slice) -> None:
+    def _add_order(self, batch: RawBatch) -> None:
         keys = ["timestamp", "receipt_timestamp", self._sequence]
-        arrays = {name: column[part] for name, column in batch.arrays.items()}
-        columns = [*(arrays[key] for key in keys), self._content(arrays)]
-        first_row = batch.first_row + part.start
-        rows = np.arange(first_row, first_row + len(columns[0]))
-        absent = [batch.nulls[key][part] for key in keys if key in batch.nulls]
+        arrays = batch.arrays
+        columns = [*(arrays[key] for key in keys), *self._content(arrays)]
+        absent = [batch.nulls[key] for key in keys if key in batch.nulls]
+        self.is_timed &= not absent
+        rows = _FOLLOWING
         if absent:
             # A row without a time or number stands nowhere, and is reported as a null.
             present = ~np.logical_or.reduce(absent)
-            rows, *columns = (column[present] for column in (rows, *columns))
-        if rows.size:
-            _, receipt, sequence, _ = columns
-            ends = [(int(receipt[at]), int(sequence[at])) for at in (0, -1)]
-            self._ends = [self._ends[0] if self._ends else ends[0], ends[1]]
-            self._order.add(batch.file, rows, *columns)
+            rows = np.flatnonzero(present) + batch.first_row
+            columns = [column[present] for column in columns]
+        origin, receipt, sequence, *content = columns
+        if not sequence.size:
+            return
+        ends = [(int(receipt[at]), int(sequence[at])) for at in (0, -1)]
+        self._ends = [self._ends[0] if self._ends else ends[0], ends[1]]
+        if self._starts is None:
+            messages = FirstRows(np.arange(sequence.size), origin, receipt, sequence)
+        else:
+            messages = self._starts.add(origin, receipt, sequence)
+            self._note_messages(batch, messages, sequence.size)
+            messages = messages._replace(row=messages.row - self._ordered_rows)
+        self._ordered_rows += sequence.size
+        self._order.add(batch.file, batch.first_row, messages, *content, row_numbers=rows)
 
-    def _note_messages(self, batch: RawBatch, starts: MessageStarts) -> None:
-        keys = ("timestamp", "receipt_timestamp", "sequence_number")
-        self.is_timed &= not any(key in batch.nulls for key in keys)
-        messages = starts.add(*(batch.arrays[key] for key in keys))
+    def _note_messages(self, batch: RawBatch, messages: FirstRows, rows: int) -> None:
         self._note(messages)
-        edges = np.concatenate(([self._last_message_row], messages.row, [self._rows]))
+        end = self._ordered_rows + rows
+        edges = np.concatenate(([self._last_message_row], messages.row, [end]))
         if np.diff(edges).max() > MAX_MESSAGE_ROWS:
             raise _too_large(batch, "rows in a message", MAX_MESSAGE_ROWS)
         self._last_message_row = int(edges[-2])
 
-    def _content(self, arrays: Mapping[str, ColumnArray]) -> NDArray[np.uint64]:
+    def _content(self, arrays: Mapping[str, ColumnArray]) -> tuple[ColumnArray, ...]:
         """What makes two messages of one sequence number the same."""
         if self._table is DELTAS:
-            return content_of(arrays["price"], arrays["size"], arrays["side_is_bid"])
-        if self._table is TRADES:
-            return np.zeros(len(arrays["id"]), np.uint64)
-        # A quiet market's snapshots differ in nothing but their times.
+            return arrays["price"], arrays["size"], arrays["side_is_bid"]
         same = np.zeros(len(arrays["timestamp"]), np.bool_)
-        return content_of(arrays["timestamp"], arrays["receipt_timestamp"], same)
+        if self._table is TRADES:
+            none = np.zeros(same.size, np.int64)
+            return none, none, same
+        # A quiet market's snapshots differ in nothing but their times.
+        return arrays["timestamp"], arrays["receipt_timestamp"], same
 
     def figures(self) -> dict[str, Any]:
         """The columns of `lake.profiles`, after the last batch."""

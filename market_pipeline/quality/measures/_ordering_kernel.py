@@ -23,7 +23,6 @@ __all__ = [
     "WINDOW_ROWS",
     "Disorder",
     "end_message",
-    "row_contents",
     "walk",
 ]
 
@@ -92,12 +91,13 @@ def _mixed(bits):
     return bits ^ (bits >> _SHIFT_3)
 
 
-@kernel
-def row_contents(first, second, is_second_kind, content):
-    """Writes a hash of each row; `first` and `second` are uint64, the bits of its values."""
-    for row in range(first.size):
-        bits = first[row] + (_SECOND_KIND if is_second_kind[row] else _ZERO)
-        content[row] = _mixed(_mixed(bits) + second[row])
+@inlined_kernel
+def _content(first, second, is_second_kind, row):
+    """A hash of what a row says."""
+    # Or each row would ask whether it counts from the end, which took a third of the time.
+    row = np.uint64(row)
+    bits = first[row] + (_SECOND_KIND if is_second_kind[row] else _ZERO)
+    return _mixed(_mixed(bits) + second[row])
 
 
 @kernel
@@ -165,47 +165,100 @@ def end_message(state, hashes, tables, places, per_hour, day_start_ns):
 
 
 @kernel
-def walk(origin, receipt, sequence, content, row_numbers, file, is_row_a_message, day_start_ns,
+def walk(messages, first, second, is_second_kind, file, first_row, row_numbers, day_start_ns,
          state, hashes, prefix, tables, places, per_hour):  # fmt: skip
-    """Takes rows into account; all arrays but those of the last line are (n,), and read only."""
-    # What every row asks for: an element of an array is read again after each write to another.
-    last_sequence, last_receipt = state[_SEQUENCE], state[_RECEIPT]
+    """Takes rows into account.
+
+    Args:
+        messages: `FirstRows` of the messages that begin with one of these rows, counted from 0.
+        first, second: uint64 (n,), the bits of what the rows say.
+        is_second_kind: bool (n,).
+        file, first_row: The number of the file, and which of its rows the first of these is.
+        row_numbers: int64 (n,), in the file; empty where they follow one another.
+        day_start_ns: Where the UTC day begins.
+        state, hashes, prefix, tables, places, per_hour: Updated.
+    """
+    begin = np.int64(0)
+    for message in range(messages.row.size + 1):
+        is_last = message == messages.row.size
+        end = first.size if is_last else messages.row[message]
+        if begin < end:
+            _add_rows(
+                begin, end, first, second, is_second_kind, file, first_row, row_numbers,
+                state, hashes, prefix,
+            )  # fmt: skip
+        if is_last:
+            break
+        end_message(state, hashes, tables, places, per_hour, day_start_ns)
+        row = _number(end, first_row, row_numbers)
+        _begin_message(messages, message, file, row, state, hashes, places)
+        begin = end
+
+
+@inlined_kernel
+def _number(row, first_row, row_numbers):
+    return row_numbers[row] if row_numbers.size else first_row + row
+
+
+@kernel
+def _begin_message(messages, message, file, row, state, hashes, places):
+    origin, receipt = messages.ts_origin_ns[message], messages.ts_receipt_ns[message]
+    sequence = messages.sequence_number[message]
+    origin_before, state[_ORIGIN] = state[_ORIGIN], origin
+    receipt_before, state[_RECEIPT] = state[_RECEIPT], receipt
+    sequence_before, state[_SEQUENCE] = state[_SEQUENCE], sequence
+    state[MESSAGES] += 1
+    state[_IS_DISORDERED] = 0
+    state[_FIRST_FILE], state[_FIRST_ROW] = file, row
+    state[_ROWS], state[_PERIOD], hashes[0] = 0, _BEFORE_ANY, _ZERO
+    if state[MESSAGES] == 1:
+        return
+    state[SEQUENCE_CHANGES] += sequence != sequence_before
+    if origin < origin_before:
+        _note(state, places, _UNORDERED_ORIGIN, origin, origin_before, file, row)
+    if receipt < receipt_before:
+        _note(state, places, _UNORDERED, receipt, receipt_before, file, row)
+    if sequence < sequence_before:
+        _note(state, places, _BACKWARD, sequence, sequence_before, file, row)
+
+
+@inlined_kernel
+def _add_rows(begin, end, first, second, is_second_kind, file, first_row, row_numbers,
+              state, hashes, prefix):  # fmt: skip
+    """Takes rows of the message under way: do those from some row on repeat those from the first?
+
+    The hashes of rows are mixed already, and each multiplication waits for the one before it.
+    """
     at, period, message_hash = state[_ROWS], state[_PERIOD], hashes[0]
-    for i in range(receipt.size):
-        new = is_row_a_message | (state[MESSAGES] == 0)
-        new |= (sequence[i] != last_sequence) | (receipt[i] != last_receipt)
-        if new:
-            row = row_numbers[i]
-            state[_ROWS], state[_PERIOD], hashes[0] = at, period, message_hash
-            end_message(state, hashes, tables, places, per_hour, day_start_ns)
-            began = state[MESSAGES] > 0
-            origin_before, state[_ORIGIN] = state[_ORIGIN], origin[i]
-            receipt_before, state[_RECEIPT] = last_receipt, receipt[i]
-            sequence_before, state[_SEQUENCE] = last_sequence, sequence[i]
-            last_receipt, last_sequence = receipt[i], sequence[i]
-            state[MESSAGES] += 1
-            state[_IS_DISORDERED] = 0
-            state[_FIRST_FILE], state[_FIRST_ROW] = file, row
-            at, period, message_hash = np.int64(0), np.int64(_BEFORE_ANY), _ZERO
-            if began:
-                state[SEQUENCE_CHANGES] += sequence[i] != sequence_before
-                if origin[i] < origin_before:
-                    _note(state, places, _UNORDERED_ORIGIN, origin[i], origin_before, file, row)
-                if receipt[i] < receipt_before:
-                    _note(state, places, _UNORDERED, receipt[i], receipt_before, file, row)
-                if sequence[i] < sequence_before:
-                    _note(state, places, _BACKWARD, sequence[i], sequence_before, file, row)
-        # Do the rows from some row on repeat those from the first on?
+    row = begin
+    if period == _BEFORE_ANY:
+        # As nearly all rows are: what repeats nothing, while there is room for it.
+        if at == 0:
+            prefix[0] = message_hash = _content(first, second, is_second_kind, row)
+            at += 1
+            row += 1
+        head, stop = prefix[0], min(end, row + WINDOW_ROWS - at)
+        while row < stop:
+            content = _content(first, second, is_second_kind, row)
+            if content == head:
+                break
+            prefix[np.uint64(at)] = content
+            message_hash = message_hash * _MULTIPLIER_1 + content
+            at += 1
+            row += 1
+    while row < end:
+        content = _content(first, second, is_second_kind, row)
         if at < WINDOW_ROWS:
-            prefix[at] = content[i]
+            prefix[at] = content
         if period == _BEFORE_ANY:
-            if at > 0 and content[i] == prefix[0]:
+            if content == prefix[0]:
                 period = at if at <= WINDOW_ROWS else np.int64(_NO_PERIOD)
-                state[_REPEAT_FILE], state[_REPEAT_ROW] = file, row_numbers[i]
+                state[_REPEAT_FILE] = file
+                state[_REPEAT_ROW] = _number(row, first_row, row_numbers)
                 hashes[1] = message_hash
-        elif period > 0 and content[i] != prefix[at % period]:
+        elif period > 0 and content != prefix[at % period]:
             period = np.int64(_NO_PERIOD)
-        # The rows are mixed already, and each multiplication waits for the one before it.
-        message_hash = message_hash * _MULTIPLIER_1 + content[i]
+        message_hash = message_hash * _MULTIPLIER_1 + content
         at += 1
+        row += 1
     state[_ROWS], state[_PERIOD], hashes[0] = at, period, message_hash

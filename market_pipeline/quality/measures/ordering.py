@@ -22,7 +22,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from market_pipeline.books.boundaries import FirstRows
 from market_pipeline.books.state import read_only
+from market_pipeline.mapped import ColumnArray
 from market_pipeline.quality.measures._ordering_kernel import (
     HOURS,
     MAX_PLACES_PER_KIND,
@@ -34,7 +36,6 @@ from market_pipeline.quality.measures._ordering_kernel import (
     WINDOW_ROWS,
     Disorder,
     end_message,
-    row_contents,
     walk,
 )
 
@@ -45,8 +46,9 @@ __all__ = [
     "Disorder",
     "DisorderedPlace",
     "MessageOrder",
-    "content_of",
 ]
+
+_FOLLOWING = np.empty(0, np.int64)
 
 
 class DisorderedPlace(NamedTuple):
@@ -68,30 +70,16 @@ class DisorderedPlace(NamedTuple):
     before: int
 
 
-def content_of(
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    is_second_kind: NDArray[np.bool_],
-) -> NDArray[np.uint64]:
-    """A number for what a row says, such as price, size and side; shape (n,) as all of them."""
-    content = np.empty(first.size, np.uint64)
-    one, other = (read_only(column).view(np.uint64) for column in (first, second))
-    row_contents(one, other, read_only(is_second_kind), content)
-    return content
-
-
 class MessageOrder:
     """Counts the messages of a feed that stand wrong, batch by batch.
 
     Args:
         day_start_ns: Where the UTC day begins; hours are counted from it, and what was received
             outside the day counts in its first or last hour.
-        is_row_a_message: Whether every row is a message of its own.
     """
 
-    def __init__(self, day_start_ns: int, *, is_row_a_message: bool) -> None:
+    def __init__(self, day_start_ns: int) -> None:
         self._day_start_ns = day_start_ns
-        self._is_row_a_message = is_row_a_message
         self._files: list[Path] = []
         self._state = np.zeros(STATE_SIZE, np.int64)
         self._hashes = np.zeros(2, np.uint64)
@@ -103,23 +91,34 @@ class MessageOrder:
     def add(
         self,
         file: Path,
-        row_numbers: NDArray[np.int64],
-        ts_origin_ns: NDArray[np.int64],
-        ts_receipt_ns: NDArray[np.int64],
-        sequence_number: NDArray[np.int64],
-        content: NDArray[np.uint64],
+        first_row: int,
+        messages: FirstRows,
+        first: ColumnArray,
+        second: ColumnArray,
+        is_second_kind: NDArray[np.bool_],
+        row_numbers: NDArray[np.int64] = _FOLLOWING,
     ) -> None:
-        """Takes a batch of rows of one file into account; arrays of shape (n,)."""
+        """Takes a batch of rows of one file into account.
+
+        Args:
+            file, first_row: Which, and which of its rows the first of these is.
+            messages: Those that begin with one of these rows, which count from 0.
+            first, second: (n,), int64 or float64, what makes rows the same, with `is_second_kind`:
+                of a delta price, size and side.
+            is_second_kind: bool (n,).
+            row_numbers: int64 (n,), which rows of the file these are; empty where they follow one
+                another.
+        """
         if not self._files or self._files[-1] != file:
             self._files.append(file)
         walk(
-            read_only(ts_origin_ns),
-            read_only(ts_receipt_ns),
-            read_only(sequence_number),
-            read_only(content),
-            read_only(row_numbers),
+            FirstRows._make(map(read_only, messages)),
+            read_only(first).view(np.uint64),
+            read_only(second).view(np.uint64),
+            read_only(is_second_kind),
             len(self._files) - 1,
-            self._is_row_a_message,
+            first_row,
+            read_only(row_numbers),
             self._day_start_ns,
             self._state,
             self._hashes,

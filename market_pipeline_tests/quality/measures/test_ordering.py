@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_pipeline.books.boundaries import FirstRows, MessageStarts
 from market_pipeline.quality.measures.ordering import (
     WINDOW_MESSAGES,
     WINDOW_ROWS,
     Disorder,
     MessageOrder,
-    content_of,
 )
 
 FILE = Path("1.snappy.parquet")
@@ -24,14 +24,18 @@ HOUR_NS = 3_600_000_000_000
 
 def counted(rows: list[tuple], cuts: tuple[int, ...] = (), *, is_row_a_message: bool = False):
     """The order of rows (origin, receipt, sequence, price, size, is_bid), added in batches."""
-    order = MessageOrder(0, is_row_a_message=is_row_a_message)
+    order, starts = MessageOrder(0), MessageStarts()
     columns = [
         np.array([row[at] for row in rows], kind)
         for at, kind in enumerate((np.int64,) * 3 + (np.float64, np.float64, np.bool_))
     ]
     for begin, end in zip((0, *cuts), (*cuts, len(rows)), strict=True):
-        origin, receipt, sequence, *values = (column[begin:end] for column in columns)
-        order.add(FILE, np.arange(begin, end), origin, receipt, sequence, content_of(*values))
+        *keys, price, size, is_bid = (column[begin:end] for column in columns)
+        messages = FirstRows(np.arange(begin, end), *keys)
+        if not is_row_a_message:
+            messages = starts.add(*keys)
+        messages = messages._replace(row=messages.row - begin)
+        order.add(FILE, begin, messages, price, size, is_bid)
     order.finish()
     return order
 
