@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -51,7 +51,14 @@ from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working import read_day, read_within, replace_rows_within
 
-__all__ = ["DuckDBLakeIOManager", "PartitionFiles", "PartitionRows", "SmallTablesIOManager"]
+__all__ = [
+    "DuckDBLakeIOManager",
+    "PartitionFiles",
+    "PartitionRows",
+    "PublishedRows",
+    "SmallTablesIOManager",
+    "published_together",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +70,47 @@ class PartitionFiles:
     made_of: Mapping[str, MadeOf] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PartitionRows:
     """The rows of a day for the instruments a run worked on; those of others are kept.
 
     Attributes:
         made_of: By id, what they are made of; the raw tables say it themselves.
-        beside: By asset, the later outputs of the step that are published in this one's
-            transaction: to open and close the working database takes longer than to write to it.
-        is_published: Whether they were.
+        beside: By asset, what `published_together` publishes in the same transaction.
     """
 
     frame: pl.DataFrame
     instruments: Sequence[Instrument]
     made_of: Mapping[str, MadeOf] = field(default_factory=dict)
     beside: Mapping[str, PartitionRows] = field(default_factory=dict)
-    is_published: bool = field(default=False, init=False)
 
     @property
-    def is_done(self) -> bool:
-        """Whether nothing is left to publish, as of a run about no instrument."""
-        return self.is_published or not any(
+    def is_nothing(self) -> bool:
+        """Whether there is nothing to publish, as of a run about no instrument."""
+        return not any(
             each.instruments or each.frame.height for each in (self, *self.beside.values())
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRows:
+    """The rows of an output that an earlier one of its step has published."""
+
+    frame: pl.DataFrame
+
+
+def published_together(
+    rows: Mapping[str, PartitionRows],
+) -> dict[str, PartitionRows | PublishedRows]:
+    """By asset, the outputs of a step in order: the first publishes the rows of all.
+
+    To open and close the working database takes longer than to write to it.
+    """
+    (first, of_first), *later = rows.items()
+    outputs: dict[str, PartitionRows | PublishedRows] = {
+        first: replace(of_first, beside=dict(later))
+    }
+    return outputs | {name: PublishedRows(each.frame) for name, each in later}
 
 
 _SMALL = [table for table in TABLES.values() if table.storage == "duckdb"]
@@ -282,7 +307,9 @@ class _SmallTables(DbIOManager):
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         table = TABLES[context.asset_key.path[-1]]
         with publishing(context.add_output_metadata, table):
-            if isinstance(obj, PartitionRows) and obj.is_done:
+            if isinstance(obj, PublishedRows) or (
+                isinstance(obj, PartitionRows) and obj.is_nothing
+            ):
                 query = self._get_table_slice(context, context)
                 context.add_output_metadata(
                     {
@@ -293,9 +320,6 @@ class _SmallTables(DbIOManager):
                 )
                 return
             super().handle_output(context, obj)
-            if isinstance(obj, PartitionRows):
-                for each in obj.beside.values():
-                    each.is_published = True
 
     def load_input(self, context: dg.InputContext) -> object:
         with loading():

@@ -217,24 +217,29 @@ class TestSmallTables:
         assert [1, 2] == load(small, "raw_trades", warehouse)["bytes"].to_list()
 
     def test_outputs_of_a_step_are_published_together(self, small, warehouse, instruments):
-        """Rows beside those of an output are published with them, or with them refused."""
-        from market_pipeline.defs.io_managers import PartitionRows
+        """The first publishes the rows of all or is refused with them; the others say what is."""
+        from market_pipeline.defs.io_managers import PartitionRows, published_together
 
-        def handle(name: str, what: PartitionRows) -> dict:
+        def handle(name: str, what: object) -> dict:
             with output(name, warehouse) as context:
                 small.handle_output(context, what)
                 return {name: each.value for name, each in context.get_logged_metadata().items()}
 
-        outside = PartitionRows(rows(["BTC-USDT"], 2, NEXT_DAY), instruments)
-        beside = PartitionRows(rows(["BTC-USDT"], 2), instruments)
-        first = rows(["BTC-USDT"], 1)
+        def outputs(day_of_second: date) -> dict:
+            first, second = rows(["BTC-USDT"], 1), rows(["BTC-USDT"], 2, day_of_second)
+            of_each = {"raw_trades": first, "raw_funding": second}
+            return published_together(
+                {name: PartitionRows(frame, instruments) for name, frame in of_each.items()}
+            )
+
+        made = outputs(DAY)
         query = "SELECT asset, bytes FROM lake.manifest ORDER BY ALL"
         with pytest.raises(PublishError):
-            handle("raw_trades", PartitionRows(first, instruments, {}, {"raw_funding": outside}))
+            handle("raw_trades", outputs(NEXT_DAY)["raw_trades"])
         assert [] == published(warehouse, query)
-        handle("raw_trades", PartitionRows(first, instruments, {}, {"raw_funding": beside}))
+        handle("raw_trades", made["raw_trades"])
         together = published(warehouse, query)
-        told = handle("raw_funding", beside)
+        told = handle("raw_funding", made["raw_funding"])
 
         assert [("raw_funding", 2), ("raw_trades", 1)] == together == published(warehouse, query)
         assert (1, "lake.raw_funding") == (

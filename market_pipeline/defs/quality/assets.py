@@ -20,7 +20,7 @@ from market_pipeline.defs.describe import (
     unchanged_table,
 )
 from market_pipeline.defs.interrupts import run_step
-from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.io_managers import PartitionRows, PublishedRows, published_together
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
@@ -64,7 +64,7 @@ def validate_day(
     raw_book_snapshots: pl.DataFrame,
     raw_trades: pl.DataFrame,
     raw_profiles: pl.DataFrame,
-) -> Iterator[dg.Output[PartitionRows]]:
+) -> Iterator[dg.Output[PartitionRows | PublishedRows]]:
     """Measure the day's books and validate them; instruments without a book have their row too."""
     lake = pipeline.settings.lake_path
     manifests = raw_book_deltas, raw_book_snapshots, raw_trades
@@ -87,20 +87,25 @@ def validate_day(
     has_books = any(row.outcome == "rebuilt" for row in rows)
     report = VALIDATION_REPORT.frame(each.row for each in validated)
     found = FINDINGS.frame(row for each in validated for row in each.finding_rows)
-    findings = PartitionRows(found, made, made_of)
+    outputs = published_together(
+        {
+            "validation_report": PartitionRows(report, made, made_of),
+            "quality_findings": PartitionRows(found, made, made_of),
+        }
+    )
     metadata = _of_verdicts(rows, book_rebuilds, _coverage(pipeline, raw.day, rows))
     metadata["unchanged"] = unchanged_table(unchanged)
     if noted := anchor(pipeline.warehouse.data_dir):
         metadata[AUDIT_ANCHOR] = dg.MetadataValue.json(noted)
     yield dg.Output(
-        PartitionRows(report, made, made_of, {"quality_findings": findings}),
+        outputs["validation_report"],
         output_name="validation_report",
         metadata=green_if(has_books, context, "validation_report", metadata),
     )
     published = sum(each.rows[FINDINGS.sql_name].height for each in unchanged.values())
     metadata = {"findings": found.height + published, "unchanged": unchanged_table(unchanged)}
     yield dg.Output(
-        findings,
+        outputs["quality_findings"],
         output_name="quality_findings",
         metadata=green_if(has_books, context, "quality_findings", metadata),
     )

@@ -7,13 +7,12 @@ import dagster as dg
 
 from market_pipeline.defs.describe import Line, table_metadata, unchanged_table, without_table
 from market_pipeline.defs.interrupts import run_step
-from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.io_managers import PartitionRows, PublishedRows, published_together
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.defs.step_times import makes
 from market_pipeline.quality.fidelity.report import (
-    FIDELITY_METRICS,
     FIDELITY_REPORT,
     FidelityRow,
 )
@@ -34,7 +33,7 @@ __all__ = ["ASSETS"]
 @run_step
 def compare_day(
     context: dg.AssetExecutionContext, pipeline: Pipeline
-) -> Iterator[dg.Output[PartitionRows]]:
+) -> Iterator[dg.Output[PartitionRows | PublishedRows]]:
     """Compare the day's books with the golden books that the instruments file names."""
     day, warehouse = day_of(context), pipeline.warehouse
     published = read_rows(warehouse, FIDELITY_REPORT, day)
@@ -50,9 +49,9 @@ def compare_day(
     }
     rows = with_unchanged(FIDELITY_REPORT, compared.rows, unchanged, concerned)
     made_of = {each.id: made_of[each.id] for each in made}
-    metrics = PartitionRows(compared.metrics, made, made_of)
-    report = PartitionRows(compared.rows, made, made_of, {FIDELITY_METRICS.name: metrics})
-    for table, output in zip(COMPARED, (report, metrics), strict=True):
+    frames = zip(COMPARED, (compared.rows, compared.metrics), strict=True)
+    outputs = {table.name: PartitionRows(frame, made, made_of) for table, frame in frames}
+    for name, output in published_together(outputs).items():
         metadata = {
             "pairs": table_metadata([_line(row) for row in FidelityRow.read(rows)]),
             "without": without_table(compared.without),
@@ -60,9 +59,9 @@ def compare_day(
         }
         yield dg.Output(
             output,
-            output_name=table.name,
+            output_name=name,
             # Where nobody names a golden book nothing is missing.
-            metadata=green_if(not (concerned and rows.is_empty()), context, table.name, metadata),
+            metadata=green_if(not (concerned and rows.is_empty()), context, name, metadata),
         )
 
 

@@ -15,7 +15,7 @@ from market_pipeline.defs.describe import (
     unchanged_table,
 )
 from market_pipeline.defs.interrupts import run_step
-from market_pipeline.defs.io_managers import PartitionRows
+from market_pipeline.defs.io_managers import PartitionRows, PublishedRows, published_together
 from market_pipeline.defs.options import options
 from market_pipeline.defs.partitions import DAILY, day_of, green_if
 from market_pipeline.defs.resources import Pipeline
@@ -61,7 +61,7 @@ _RAW = {
 @run_step
 def register_raw(
     context: dg.AssetExecutionContext, pipeline: Pipeline
-) -> Iterator[dg.Output[PartitionRows]]:
+) -> Iterator[dg.Output[PartitionRows | PublishedRows]]:
     """Register the objects of every instrument; a bad one is recorded, not raised."""
     asked = [name for name in _RAW if name in context.selected_output_names]
     registered = {name: _registered(context, pipeline, name) for name in asked}
@@ -69,12 +69,12 @@ def register_raw(
         name: PartitionRows(TABLES[name].frame(found.rows), pipeline.selected)
         for name, found in registered.items()
     }
-    # One transaction for all of them.
-    rows[asked[0]].beside = {name: rows[name] for name in asked[1:]}
-    for name, found in registered.items():
-        is_there = name in _OPTIONAL or has_data(rows[name].frame)
-        metadata = green_if(is_there, context, name, _of_objects(found, rows[name].frame))
-        yield dg.Output(rows[name], output_name=name, metadata=metadata)
+    for name, output in published_together(rows).items():
+        is_there = name in _OPTIONAL or has_data(output.frame)
+        metadata = _of_objects(registered[name], output.frame)
+        yield dg.Output(
+            output, output_name=name, metadata=green_if(is_there, context, name, metadata)
+        )
 
 
 def _registered(context: dg.AssetExecutionContext, pipeline: Pipeline, name: str) -> ManifestRows:
