@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 
 import polars as pl
@@ -45,24 +46,53 @@ def bar_violations(bars: pl.DataFrame, day: date) -> pl.DataFrame:
     Returns:
         width_seconds, bar_start, and `notes`, a list of sentences; by width, then by time.
     """
-    # To sort them takes longer than all that is looked at in a quiet day.
-    is_sorted = bars.select(pl.struct(_KEY)).to_series().is_sorted()
+    widths = bars["width_seconds"].unique().sort().to_list()
+    grid = _grid(tuple(widths), bars.schema["width_seconds"], day)
+    keys = bars.select(_KEY)
+    is_whole = keys.equals(grid)
     # Days of before it was counted have null there.
-    rows = (bars if is_sorted else bars.sort(_KEY)).with_columns(pl.col(_NEWER).fill_null(0))
+    rows = (bars if is_whole else bars.sort(_KEY)).with_columns(pl.col(_NEWER).fill_null(0))
     values = pl.exclude("bar_start")
     differs = pl.any_horizontal(values.ne_missing(values.shift()))
     rows = rows.with_columns(differs.alias("differs"))
-    widths = rows["width_seconds"].unique().sort().to_list()
-    parts = [_broken_alone(rows), _broken(rows, _beside()), *_off_grid(rows, widths, day)]
-    found = pl.concat([*parts, _not_the_sum(rows, widths)])
+    parts = [_broken_alone(rows), _broken(_with_ids(rows), _ids()), _not_the_sum(rows, widths)]
+    found = pl.concat(parts if is_whole else [*parts, *_off_grid(rows.select(_KEY), grid)])
     return found.group_by(_KEY).agg(pl.col("note").unique().sort().alias("notes")).sort(_KEY)
+
+
+@lru_cache(1)  # the instruments of a day have the same
+def _grid(widths: tuple[int, ...], kind: pl.DataType, day: date) -> pl.DataFrame:
+    """The keys of all intervals of a day, in order."""
+    start = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - Polars' naive UTC
+    end = start + timedelta(seconds=_SECONDS_PER_DAY)
+    none = pl.DataFrame(schema={"width_seconds": kind, "bar_start": pl.Datetime("us")})
+    starts = [
+        pl.select(
+            pl.lit(width, kind).alias("width_seconds"),
+            pl.datetime_range(start, end, f"{width}s", closed="left").alias("bar_start"),
+        )
+        for width in widths
+    ]
+    return pl.concat([none, *starts])
 
 
 def _broken_alone(rows: pl.DataFrame) -> pl.DataFrame:
     """As `_broken` of `_one_row`, asked once of rows that differ in nothing but their start."""
-    runs = rows.select(*_KEY, pl.col("differs").cum_sum().alias("run"))
-    first = rows.filter("differs").with_row_index("run", 1)
-    return runs.join(_broken(first, _one_row(), ["run"]), on="run").drop("run")
+    runs = _runs(rows, rows["differs"])
+    found = _broken(runs, _one_row(), ["index", "number"])
+    found = found.with_columns(
+        at=pl.int_ranges("index", pl.col("index") + pl.col("number"))
+    ).explode("at")
+    return rows[found["at"]].select(*_KEY, found["note"])
+
+
+def _runs(rows: pl.DataFrame, is_first: pl.Series) -> pl.DataFrame:
+    """The first row of each run, with its `index` and the `number` of rows; no other is copied."""
+    index = is_first.arg_true()
+    after = index.shift(-1, fill_value=rows.height)
+    return rows[index].with_columns(
+        index.cast(pl.Int64).alias("index"), (after - index).cast(pl.Int64).alias("number")
+    )
 
 
 def _broken(rows: pl.DataFrame, rules: _Rules, key: Sequence[str] = _KEY) -> pl.DataFrame:
@@ -146,36 +176,29 @@ def _near(value: pl.Expr, other: pl.Expr) -> pl.Expr:
     return (value - other).abs() <= _ROUNDING * pl.max_horizontal(value.abs(), other.abs())
 
 
-def _beside() -> _Rules:
-    """What holds of each row and those before it of its width."""
+def _with_ids(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows that have an id of a trade."""
+    ids = "first_id", "last_id"
+    return rows.select(*_KEY, *ids).filter(pl.any_horizontal(pl.col(ids).is_not_null()))
+
+
+def _ids() -> _Rules:
+    """What holds of each row with an id and those before it of its width."""
     before = pl.col("last_id").forward_fill().shift(1).over("width_seconds")
-    key = pl.struct(_KEY)
     return {
-        "The interval has more than one row.": (key != key.shift()) & (key != key.shift(-1)),
         "The id of its first trade is not above those of the bars before.": pl.col("first_id")
-        > before,
+        > before
     }
 
 
-def _off_grid(rows: pl.DataFrame, widths: Sequence[int], day: date) -> Iterator[pl.DataFrame]:
-    """Intervals of the day without a row, and rows of no such interval."""
-    start = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - Polars' naive UTC
-    end = start + timedelta(seconds=_SECONDS_PER_DAY)
-    there = rows.select(_KEY)
-    starts = [
-        pl.select(
-            pl.lit(width, there.schema["width_seconds"]).alias("width_seconds"),
-            pl.datetime_range(start, end, f"{width}s", closed="left").alias("bar_start"),
-        )
-        for width in widths
-    ]
-    grid = pl.concat([there.clear(), *starts])
-    if not there.equals(grid):
-        for frame, sentence in (
-            (grid.join(there, on=_KEY, how="anti"), "The interval has no row."),
-            (there.join(grid, on=_KEY, how="anti"), "It begins where no bar of the day does."),
-        ):
-            yield frame.with_columns(pl.lit(sentence).alias("note"))
+def _off_grid(keys: pl.DataFrame, grid: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Intervals of the day without a row or with several, and rows of no such interval."""
+    for frame, sentence in (
+        (grid.join(keys, on=_KEY, how="anti"), "The interval has no row."),
+        (keys.join(grid, on=_KEY, how="anti"), "It begins where no bar of the day does."),
+        (keys.filter(pl.struct(_KEY).is_duplicated()), "The interval has more than one row."),
+    ):
+        yield frame.with_columns(pl.lit(sentence).alias("note"))
 
 
 def _not_the_sum(rows: pl.DataFrame, widths: Sequence[int]) -> pl.DataFrame:
@@ -213,15 +236,16 @@ def _aggregated(rows: pl.DataFrame, wider: Mapping[int, int]) -> pl.DataFrame:
     width, share, number = pl.col("width_seconds"), pl.col("valid_share"), pl.col("number")
     wide = pl.coalesce(None, *(pl.when(width == each).then(wider[each]) for each in wider))
     within = pl.col("bar_start").dt.epoch("us") // pl.col("wide_us") * pl.col("wide_us")
-    first = (
-        rows.with_columns((wide.cast(pl.Int64) * 1_000_000).alias("wide_us"))
+    of = (
+        rows.lazy()
+        .with_columns((wide.cast(pl.Int64) * 1_000_000).alias("wide_us"))
         .with_columns(within.cast(rows.schema["bar_start"]).alias("within"))
-        .with_row_index()
-        .filter(pl.col("differs") | (pl.col("within") != pl.col("within").shift()))
+        .select("wide_us", "within")
+        .with_columns(begins=pl.col("within") != pl.col("within").shift())
+        .collect()
     )
-    after = pl.col("index").shift(-1, fill_value=rows.height)
     return (
-        first.with_columns((after - pl.col("index")).cast(pl.Int64).alias("number"))
+        _runs(rows.hstack(of), rows["differs"] | of["begins"])
         .filter(pl.col("wide_us").is_not_null())
         .group_by(
             (pl.col("wide_us") // 1_000_000).cast(rows.schema["width_seconds"]).alias(_KEY[0]),
