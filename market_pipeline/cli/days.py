@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -69,8 +68,7 @@ def daily_runs(ids: Sequence[str], *, force: bool = False) -> Iterator[DailyRuns
         ids: The instruments.
         force: Whether to make unchanged days too.
     """
-    with _no_garbage_collected():
-        from market_pipeline.definitions import defs
+    from market_pipeline.definitions import defs
 
     with dagster_instance() as instance:
         shield_from_sigint(instance.compute_log_manager)
@@ -81,20 +79,6 @@ def daily_runs(ids: Sequence[str], *, force: bool = False) -> Iterator[DailyRuns
         }
         job = defs.resolve_job_def("daily_books")
         yield DailyRuns(job, instance, config, ids, force=force)
-
-
-@contextmanager
-def _no_garbage_collected() -> Iterator[None]:
-    """For imports: the collector looks again and again at all that they make, and nearly all stays.
-
-    It was a fifth of the processor time of Dagster's import and ours.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()
 
 
 class DailyRuns:

@@ -10,43 +10,46 @@ import tempfile
 from decimal import Decimal
 from pathlib import Path
 
-import dagster_duckdb
-import numpy as np
-import pyarrow.dataset
-import requests
-from dagster import DagsterInstance
-from dagster._daemon import controller
+from market_pipeline.machine import no_garbage_collected
 
-import market_pipeline.alerts.capture
-import market_pipeline.alerts.delivery
-import market_pipeline.cli.app
-import market_pipeline.health.look
-import market_pipeline.health.telling
-import market_pipeline.plots.coverage
-import market_pipeline.plots.mid
-import market_pipeline.plots.valid_time
-import market_pipeline.quality.checks.features
-import market_pipeline.quality.checks.klines
-import market_pipeline.sources.binance_capture.converter
-import market_pipeline.sources.recording.converter
-import market_pipeline.stages.events.day
-import market_pipeline.stages.fidelity.day
-import market_pipeline.stages.metrics.bars
-import market_pipeline.stages.metrics.book_metrics
-import market_pipeline.stages.metrics.contract_states
-import market_pipeline.stages.metrics.information_bars
-import market_pipeline.stages.metrics.trades
-import market_pipeline.stages.raw.day
-import market_pipeline.stages.raw.profile
-import market_pipeline.stages.rebuild.day
-import market_pipeline.stages.triggers.run_requests
-import market_pipeline.stages.unchanged_day
-import market_pipeline.stages.validation.day
-import market_pipeline.telemetry.logs.process_log
-from market_pipeline.books.rebuild import Rebuild
-from market_pipeline.books.scale import Scale
-from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
-from market_pipeline_tests.defs import workspace  # whose functions are what is called
+with no_garbage_collected():
+    import dagster_duckdb
+    import numpy as np
+    import pyarrow.dataset
+    import requests
+    from dagster import DagsterInstance
+    from dagster._daemon import controller
+
+    import market_pipeline.alerts.capture
+    import market_pipeline.alerts.delivery
+    import market_pipeline.cli.app
+    import market_pipeline.health.look
+    import market_pipeline.health.telling
+    import market_pipeline.plots.coverage
+    import market_pipeline.plots.mid
+    import market_pipeline.plots.valid_time
+    import market_pipeline.quality.checks.features
+    import market_pipeline.quality.checks.klines
+    import market_pipeline.sources.binance_capture.converter
+    import market_pipeline.sources.recording.converter
+    import market_pipeline.stages.events.day
+    import market_pipeline.stages.fidelity.day
+    import market_pipeline.stages.metrics.bars
+    import market_pipeline.stages.metrics.book_metrics
+    import market_pipeline.stages.metrics.contract_states
+    import market_pipeline.stages.metrics.information_bars
+    import market_pipeline.stages.metrics.trades
+    import market_pipeline.stages.raw.day
+    import market_pipeline.stages.raw.profile
+    import market_pipeline.stages.rebuild.day
+    import market_pipeline.stages.triggers.run_requests
+    import market_pipeline.stages.unchanged_day
+    import market_pipeline.stages.validation.day
+    import market_pipeline.telemetry.logs.process_log
+    from market_pipeline.books.rebuild import Rebuild
+    from market_pipeline.books.scale import Scale
+    from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
+    from market_pipeline_tests.defs import workspace  # whose functions are what is called
 
 __all__ = ["controller", "dagster_duckdb", "market_pipeline", "pyarrow", "requests", "workspace"]
 
@@ -72,5 +75,6 @@ def _load_dagster() -> None:
         pass
 
 
-_load_kernels()
-_load_dagster()
+with no_garbage_collected():  # a forked process would look at it again, and copy it to do so
+    _load_kernels()
+    _load_dagster()
