@@ -136,7 +136,7 @@ class RawTableScan:
             present = ~np.logical_or.reduce(absent)
             rows = np.flatnonzero(present) + batch.first_row
             columns = [column[present] for column in columns]
-        origin, receipt, sequence, *content = columns
+        origin, receipt, sequence, one, other, is_second_kind = columns
         if not sequence.size:
             return
         ends = [(int(receipt[at]), int(sequence[at])) for at in (0, -1)]
@@ -148,7 +148,8 @@ class RawTableScan:
             self._note_messages(batch, messages, sequence.size)
             messages = messages._replace(row=messages.row - self._ordered_rows)
         self._ordered_rows += sequence.size
-        self._order.add(batch.file, batch.first_row, messages, *content, row_numbers=rows)
+        place = batch.file, batch.first_row
+        self._order.add(*place, messages, one, other, is_second_kind, rows)
 
     def _note_messages(self, batch: RawBatch, messages: FirstRows, rows: int) -> None:
         self._note(messages)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from market_pipeline.books.state import read_only
+from market_pipeline.jit import kernel
 from market_pipeline.shown import shown
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawBatch, RawTable
 
@@ -149,14 +151,39 @@ class DomainCount:
 
     def _faults(self, batch: RawBatch) -> Iterator[tuple[DomainFault, str, _Mask]]:
         columns = _COLUMNS[self.table.name]
+        faults = early = 1
+        if not columns.levels_may_be_absent:
+            names = (*_TIMES, *columns.price, *columns.size)
+            origin, receipt, price, size = (read_only(batch.arrays[name]) for name in names)
+            faults, early, removals = _count_faults(
+                origin, receipt, price, size, self.day_start_ns, self.day_end_ns
+            )
+            if columns.zero_size_is_removal:
+                self.removals += removals
+            else:
+                faults += removals
+        if faults or batch.nulls:
+            yield from self._value_faults(batch, columns)
+        if early:
+            origin, receipt = (batch.arrays[name] for name in _TIMES)
+            yield DomainFault.NEGATIVE_LATENCY, _TIMES[1], _there(batch, receipt < origin, *_TIMES)
+        if "side" in batch.arrays:
+            side = batch.arrays["side"]
+            yield (
+                DomainFault.UNKNOWN_SIDE,
+                "side",
+                _there(batch, (side != "buy") & (side != "sell"), "side"),
+            )
+
+    def _value_faults(
+        self, batch: RawBatch, columns: _Columns
+    ) -> Iterator[tuple[DomainFault, str, _Mask]]:
         levels = {*columns.price, *columns.size} if columns.levels_may_be_absent else set()
         for name, absent in batch.nulls.items():
             if name not in levels:
                 yield DomainFault.NULL, name, absent
         for name in _TIMES:
             yield from self._time_faults(batch, name)
-        origin, receipt = (batch.arrays[name] for name in _TIMES)
-        yield DomainFault.NEGATIVE_LATENCY, _TIMES[1], _there(batch, receipt < origin, *_TIMES)
         for name in columns.price:
             yield from _number_faults(
                 batch, name, DomainFault.NEGATIVE_PRICE, DomainFault.ZERO_PRICE, levels
@@ -166,15 +193,6 @@ class DomainCount:
                 batch, name, DomainFault.NEGATIVE_SIZE, DomainFault.ZERO_SIZE, levels,
                 zero_is_fine=columns.zero_size_is_removal,
             )  # fmt: skip
-            if columns.zero_size_is_removal:
-                self.removals += int(np.count_nonzero(batch.arrays[name] == 0.0))
-        if "side" in batch.arrays:
-            side = batch.arrays["side"]
-            yield (
-                DomainFault.UNKNOWN_SIDE,
-                "side",
-                _there(batch, (side != "buy") & (side != "sell"), "side"),
-            )
 
     def _time_faults(self, batch: RawBatch, name: str) -> Iterator[tuple[DomainFault, str, _Mask]]:
         times = batch.arrays[name]
@@ -199,6 +217,21 @@ class DomainCount:
             _text(batch, at, column),
             *(_integer(batch, at, name) for name in ("receipt_timestamp", sequence)),
         )
+
+
+@kernel
+def _count_faults(origin, receipt, price, size, start_ns, end_ns):
+    """One pass over all columns: how many rows have a value at fault, are early, have size 0."""
+    faults = early = removals = 0
+    for row in range(receipt.size):
+        sent, received, value, amount = origin[row], receipt[row], price[row], size[row]
+        # NaN fails every comparison.
+        passes = (sent >= start_ns) & (sent < end_ns) & (received >= start_ns) & (received < end_ns)
+        passes &= (value > 0.0) & (value < np.inf) & (amount >= 0.0) & (amount < np.inf)
+        faults += not passes
+        early += received < sent
+        removals += amount == 0.0
+    return faults, early, removals
 
 
 def _number_faults(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from market_pipeline.quality.measures.domain import VIOLATIONS, DomainCount, DomainFault
 from market_pipeline.sources import parquet
-from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, read_raw
+from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES, RawBatch, read_raw
 from market_pipeline_tests.sources.raw_files import deltas, shard, snapshots, trades
 
 START_NS, END_NS = 1_723_075_200_000_000_000, 1_723_161_600_000_000_000
@@ -136,6 +139,39 @@ def test_times(tmp_path: Path, column):
     } == found
     assert 3 == late
     assert {DomainFault.OUTSIDE_DAY, DomainFault.NEGATIVE_LATENCY}.isdisjoint(VIOLATIONS)
+
+
+TIMES = st.sampled_from([START_NS - 1, START_NS, START_NS + 1, END_NS - 1, END_NS])
+VALUES = st.sampled_from([-1.0, -0.0, 0.0, 1.0, np.nan, np.inf, -np.inf])
+
+
+def naive(rows: list[tuple[int, int, float, float]]) -> dict[str, int]:
+    """What rows (origin, receipt, price, size) of deltas have wrong, one after the other."""
+    found: Counter[str] = Counter()
+    for origin, receipt, price, size in rows:
+        times = origin, receipt
+        found["times_outside_day"] += not all(START_NS <= each < END_NS for each in times)
+        found["negative_latencies"] += receipt < origin
+        found["zero_prices"] += price == 0
+        found["negative_prices"] += -np.inf < price < 0
+        found["negative_sizes"] += -np.inf < size < 0
+        found["not_finite"] += not (np.isfinite(price) and np.isfinite(size))
+    return {kind: count for kind, count in found.items() if count}
+
+
+@given(st.lists(st.tuples(TIMES, TIMES, VALUES, VALUES), max_size=4))
+def test_agrees_with_the_plain_rules(rows):
+    """Rows of any values are counted as rules say that look at one row after the other."""
+    kinds = (np.int64, np.int64, np.float64, np.float64)
+    names = ("timestamp", "receipt_timestamp", "price", "size")
+    columns = [np.array([row[at] for row in rows], kind) for at, kind in enumerate(kinds)]
+    count = DomainCount(DELTAS, START_NS, END_NS, TOLERANCE_NS)
+    numbers = np.arange(len(rows))
+    arrays = dict(zip(names, columns, strict=True)) | {"sequence_number": numbers}
+    count.add(RawBatch(Path("1"), 0, arrays, {}, {name: name for name in arrays}))
+
+    assert naive(rows) == found_in(count)
+    assert sum(row[3] == 0 for row in rows) == count.removals
 
 
 def test_places_are_bounded(tmp_path: Path):
