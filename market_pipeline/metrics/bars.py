@@ -112,22 +112,29 @@ def day_bars(
         "symbol": instrument.symbol,
         "dt": day,
     }
+    runs, numbers = [], []
     for narrow, wide in pairwise((bar_seconds[0], *bar_seconds)):
         bars = bars if wide == narrow else _wider(bars, wide // narrow)
         first = np.flatnonzero(_changes(bars))
+        runs.append({name: column[first] for name, column in bars.items()})
+        numbers.append(np.diff(first, append=len(bars["valid_ns"])))
+    # All widths at once: a query for each took five times as long where little happens.
+    sizes = [len(each) for each in numbers]
+    rows = _rows(
+        {name: np.concatenate([each[name] for each in runs]) for name in bars},
+        np.repeat(bar_seconds, sizes),
+        price_scale,
+        size_scale,
+        has_file=trades is not None,
+    ).select(_OF_RUNS)
+    for wide, number, end in zip(bar_seconds, numbers, np.cumsum(sizes).tolist(), strict=True):
         yield RowRuns(
             {**constants, "width_seconds": wide},
             "bar_start",
             int(grid.starts_ns[0]) // 1_000,
             wide * 1_000_000,
-            _rows(
-                {name: column[first] for name, column in bars.items()},
-                wide,
-                price_scale,
-                size_scale,
-                has_file=trades is not None,
-            ).select(_OF_RUNS),
-            np.diff(first, append=len(bars["valid_ns"])),
+            rows[end - len(number) : end],
+            number,
         )
 
 
@@ -249,7 +256,7 @@ def _wider(bars: _Bars, number: int) -> _Bars:
 
 
 def _rows(
-    bars: _Bars, width_seconds: int, price_scale: Scale, size_scale: Scale, *, has_file: bool
+    bars: _Bars, width_seconds: IntArray, price_scale: Scale, size_scale: Scale, *, has_file: bool
 ) -> pl.DataFrame:
     """All but the key of the rows."""
     whole = (*_TICKS, *_LOTS, "trade_count", "first_id", "last_id", *_COUNTS, *_SPREAD_TICKS)
