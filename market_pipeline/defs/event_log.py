@@ -16,21 +16,21 @@ import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
+from pathlib import Path
 from threading import local
 
 import sqlalchemy
 from dagster import DagsterEventType, EventLogEntry
 from dagster._core.execution.plan.inputs import StepInputData
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
+from dagster._serdes import ConfigurableClassData
 
 from market_pipeline.config.settings import usable_settings
-from market_pipeline.defs.scrubbed_writes import scrub_writes
+from market_pipeline.defs.databases import has_tables, open_engine
 from market_pipeline.telemetry.logs import process_log
 
 __all__ = ["EventLog"]
 
-_NAME = "event_log"
 _MILESTONES = {
     DagsterEventType.RUN_START,
     DagsterEventType.RUN_SUCCESS,
@@ -41,6 +41,10 @@ _MILESTONES = {
 """Dagster logs them, as all that is no failure, for debugging only."""
 _GIVEN = {DagsterEventType.LOADED_INPUT, DagsterEventType.STEP_INPUT}
 """That a step was given an input: two events for each, a third of all that a run has."""
+
+
+_MADE_LAST = "SELECT count(*) FROM alembic_version"
+"""Dagster makes this table last, and does not commit the revision that it notes there."""
 
 
 class _Held(local):
@@ -54,15 +58,15 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
 
     _has_later_columns = False
 
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(base_dir, inst_data)
+        # Dagster takes a file for complete as soon as it is there: one that a kill left empty, too.
+        if not has_tables(Path(base_dir) / "event_log.db", _MADE_LAST):
+            self._init_db()  # type: ignore[no-untyped-call]  # Dagster's own
+
     @cached_property
     def _engine(self) -> sqlalchemy.Engine:
-        engine = sqlalchemy.create_engine(
-            create_db_conn_string(self._base_dir, _NAME),
-            # The web server has a thread for each request under way: none waits for a connection.
-            max_overflow=-1,
-            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
-        )
-        scrub_writes(engine)
+        engine = open_engine(self._conn_string)
         # The daemon and the web server import no code of ours but this.
         process_log.begin(usable_settings()[0], process_log.DAGSTER)
         return engine

@@ -30,11 +30,11 @@ class _Learnt:
     next_s = 0.0
 
 
-def scrub_writes(target: sqlalchemy.Engine | sqlalchemy.Connection, *, guess: bool = True) -> None:
-    """Has no statement that goes through an engine or a connection write a secret.
+def scrub_writes(engine: sqlalchemy.Engine, *, guess: bool = True) -> None:
+    """Has no statement that goes through an engine write a secret.
 
     Args:
-        target: The engine or the connection.
+        engine: The engine.
         guess: Whether what only looks like a secret is taken out too. Not of what Dagster reads
             back to run: the config of another project's run may need it.
     """
@@ -50,7 +50,7 @@ def scrub_writes(target: sqlalchemy.Engine | sqlalchemy.Connection, *, guess: bo
         return statement, _without(parameters, guess=guess)
 
     scrub_exits()
-    sqlalchemy.event.listen(target, "before_cursor_execute", scrub, retval=True)
+    sqlalchemy.event.listen(engine, "before_cursor_execute", scrub, retval=True)
 
 
 def _without(row: Any, *, guess: bool) -> Any:

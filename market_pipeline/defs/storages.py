@@ -4,8 +4,7 @@ Both are Dagster's own, below the folders they have without configuration; no se
 
 Dagster makes an instance for every tick of a sensor, and looks in each whether the files have their
 tables, for which it loads the scripts of all its migrations; and it opens and closes a file for
-every statement. That was half of what a daemon at rest takes: here a process looks once, and
-connections stay open, as in `event_log`.
+every statement. That was half of what a daemon at rest takes.
 """
 
 from __future__ import annotations
@@ -24,25 +23,29 @@ from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._serdes import ConfigurableClassData
 
 from market_pipeline.config.env_copies import note_copies
-from market_pipeline.defs.scrubbed_writes import scrub_writes
+from market_pipeline.defs.databases import has_tables, open_engine
 
 __all__ = ["RunStorage", "ScheduleStorage"]
 
 _Storage = TypeVar("_Storage", "RunStorage", "ScheduleStorage")
-_complete: set[Path] = set()
-"""The databases in which this process has found or made all tables."""
+_REVISION = "SELECT version_num FROM alembic_version"
+"""Dagster notes it when the tables are made."""
+_LATER = " LEFT JOIN instance_info"
+"""The one table of the runs that came without a revision."""
 
 
 def _opened(
-    kind: type[_Storage], folder: Path, name: str, inst_data: ConfigurableClassData | None
+    kind: type[_Storage],
+    folder: Path,
+    name: str,
+    query: str,
+    inst_data: ConfigurableClassData | None,
 ) -> _Storage:
-    """The storage in `folder`, in which tables are looked for once a process."""
-    file = folder / f"{name}.db"
-    if file in _complete and file.exists():
+    """The storage in `folder`, whose tables Dagster makes where they are not all there."""
+    if has_tables(folder / f"{name}.db", query):
         return kind(create_db_conn_string(str(folder), name), inst_data)
     made = kind.from_local(str(folder), inst_data)
     assert isinstance(made, kind)
-    _complete.add(file)
     return made
 
 
@@ -54,9 +57,7 @@ class _StaysOpen:
 
     @cached_property
     def _engine(self) -> sqlalchemy.Engine:
-        # The web server has a thread for each request under way: none waits for a connection.
-        engine = sqlalchemy.create_engine(self._conn_string, max_overflow=-1)
-        scrub_writes(engine, guess=self._guess)
+        engine = open_engine(self._conn_string, guess=self._guess)
         # An instance disposes of its runs, and not of its schedules.
         weakref.finalize(self, engine.dispose)
         return engine
@@ -84,7 +85,8 @@ class RunStorage(_StaysOpen, SqliteRunStorage):
         """The storage below the folder `base_dir`."""
         # Every process of Dagster begins with it, also the one that starts all others.
         note_copies()
-        return _opened(cls, Path(config_value["base_dir"]) / "history", "runs", inst_data)
+        folder = Path(config_value["base_dir"]) / "history"
+        return _opened(cls, folder, "runs", _REVISION + _LATER, inst_data)
 
 
 class ScheduleStorage(_StaysOpen, SqliteScheduleStorage):
@@ -99,7 +101,8 @@ class ScheduleStorage(_StaysOpen, SqliteScheduleStorage):
         cls, inst_data: ConfigurableClassData | None, config_value: Any
     ) -> ScheduleStorage:
         """The storage below the folder `base_dir`."""
-        return _opened(cls, Path(config_value["base_dir"]) / "schedules", "schedules", inst_data)
+        folder = Path(config_value["base_dir"]) / "schedules"
+        return _opened(cls, folder, "schedules", _REVISION, inst_data)
 
     def has_instigators_table(self) -> bool:
         """Whether the table of what is on and off is there; it never goes."""

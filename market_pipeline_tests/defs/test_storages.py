@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import dagster as dg
@@ -19,6 +22,7 @@ from dagster._core.storage.runs.sqlite import SqliteRunStorage, sqlite_run_stora
 from dagster._core.storage.schedules.sqlite import SqliteScheduleStorage, sqlite_schedule_storage
 
 FILES = ("history/runs.db", "schedules/schedules.db")
+ALL_FILES = (*FILES, "event_log.db")
 
 
 @pytest.fixture
@@ -51,13 +55,80 @@ def test_tables_are_looked_for_once(home, monkeypatch):
         assert (1, 1) == (again.get_runs_count(), len(again.all_instigator_state()))
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_a_file_that_is_gone_is_made_again(home, file):
-    """A process that found all tables makes them again where somebody removed the file."""
+def used(instance: dg.DagsterInstance, name: str) -> tuple[int, int, int]:
+    """Writes to all three files; how many such runs, sensors and events there are."""
+    instance.add_run(dg.DagsterRun(name))
+    instance.update_instigator_state(switched_on())
+    instance.report_engine_event(name, dg.DagsterRun(name, run_id=name))
+    runs = instance.get_runs(dg.RunsFilter(job_name=name))
+    return len(runs), len(instance.all_instigator_state()), len(instance.all_logs(name))
+
+
+@pytest.mark.parametrize("left", [None, b""])
+@pytest.mark.parametrize("file", ALL_FILES)
+def test_a_file_that_is_gone_is_made_again(home, file, left):
+    """A process makes tables again where somebody removed the file, or a kill left it empty."""
     (home / file).unlink()
+    if left is not None:
+        (home / file).write_bytes(left)
     with dg.DagsterInstance.get() as again:
-        assert (0, []) == (again.get_runs_count(), [*again.all_instigator_state()])
-    assert (home / file).exists()
+        again.add_instigator_state(switched_on())
+        assert (1, 1, 1) == used(again, "again")
+
+
+KILLED = """
+import os, sqlalchemy, sys, dagster as dg
+def die(_, __, statement, *others):
+    if f"CREATE TABLE {sys.argv[1]} " in statement:
+        os._exit(9)
+sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", die)
+dg.DagsterInstance.get()
+"""
+
+
+@pytest.mark.usefixtures("dagster_home")
+@pytest.mark.parametrize("table", ["event_logs", "pending_steps"])
+def test_a_kill_while_tables_are_made(table):
+    """What a kill leaves of the first start the next process completes."""
+    killed = subprocess.run([sys.executable, "-c", KILLED, table], check=False)
+    assert 9 == killed.returncode
+    with dg.DagsterInstance.get() as instance:
+        instance.add_instigator_state(switched_on())
+        assert (1, 1, 1) == used(instance, "next")
+
+
+def test_what_is_open_follows_the_file(home):
+    """An instance writes where all others do after the files were removed and made again."""
+    with dg.DagsterInstance.get() as instance:
+        instance.add_instigator_state(switched_on())
+        used(instance, "before")
+        for file in ALL_FILES:
+            for each in (home / file).parent.glob("*.db*"):
+                each.unlink()
+        with dg.DagsterInstance.get() as other:
+            other.add_instigator_state(switched_on())
+            assert (1, 1, 1) == used(instance, "after")
+            assert 1 == len(other.get_runs()) == len(other.all_logs("after"))
+
+
+@pytest.mark.usefixtures("home")
+def test_what_a_fork_writes_stays():
+    """A fork opens the files itself: who closes a file last removes what it has written there."""
+    with dg.DagsterInstance.get() as instance:
+        instance.add_instigator_state(switched_on())
+        used(instance, "parent")
+        of_fork, of_parent = os.pipe(), os.pipe()
+        child = os.fork()
+        if child == 0:
+            used(instance, "first")
+            os.write(of_fork[1], b"-")
+            os.read(of_parent[0], 1)
+            os._exit(used(instance, "second") != (1, 1, 1))
+        os.read(of_fork[0], 1)
+    os.write(of_parent[1], b"-")
+    assert 0 == os.waitpid(child, 0)[1]
+    with dg.DagsterInstance.get() as again:
+        assert (3, 1) == (again.get_runs_count(), len(again.all_logs("second")))
 
 
 @pytest.mark.usefixtures("home")
