@@ -13,12 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.flags import INVALIDATING
-from market_pipeline.quality.intervals import (
-    BoolArray,
-    IntArray,
-    overlap_ns,
-    running_time_ns,
-)
+from market_pipeline.books.state import read_only
+from market_pipeline.jit import kernel
+from market_pipeline.quality.intervals import BoolArray, IntArray, running_time_ns
 
 __all__ = ["Grid", "pieces"]
 
@@ -58,6 +55,41 @@ class Grid:
         return np.bincount(self.of(ts_ns[self.hold(ts_ns)]), minlength=self.number)
 
 
+@kernel
+def _cut(
+    time_ns: IntArray,
+    is_valid: BoolArray,
+    starts_ns: IntArray,
+    not_observed: IntArray,
+    state: IntArray,
+    interval: IntArray,
+    held_ns: IntArray,
+) -> int:
+    """Writes the pieces, and returns how many they are."""
+    first_ns, width_ns = starts_ns[0], starts_ns[1] - starts_ns[0]
+    found, span = 0, 0
+    for row in range(time_ns.size - 1):
+        begin_ns, end_ns = max(time_ns[row], first_ns), min(time_ns[row + 1], starts_ns[-1])
+        if begin_ns >= end_ns or not is_valid[row]:
+            continue
+        at = (begin_ns - first_ns) // width_ns
+        while begin_ns < end_ns:
+            until_ns = min(end_ns, starts_ns[at + 1])
+            while span < not_observed.shape[0] and not_observed[span, 1] <= begin_ns:
+                span += 1
+            observed_ns, lost = until_ns - begin_ns, span
+            while lost < not_observed.shape[0] and not_observed[lost, 0] < until_ns:
+                observed_ns += max(not_observed[lost, 0], begin_ns)
+                observed_ns -= min(not_observed[lost, 1], until_ns)
+                lost += 1
+            if observed_ns > 0:
+                state[found], interval[found], held_ns[found] = row, at, observed_ns
+                found += 1
+            begin_ns = until_ns
+            at += 1
+    return found
+
+
 def pieces(
     ts_receipt_ns: IntArray, flags: NDArray[np.uint16], grid: Grid, not_observed: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:
@@ -68,13 +100,14 @@ def pieces(
         how long, which is above 0.
     """
     time_ns = running_time_ns(ts_receipt_ns)
-    borders = grid.starts_ns
-    borders = borders[(borders > time_ns[0]) & (borders < time_ns[-1])]
-    position = np.searchsorted(time_ns, borders, side="right")
-    starts_ns = np.insert(time_ns, position, borders)
-    state = np.insert(np.arange(len(time_ns)), position, position - 1)
-    ends_ns = np.append(starts_ns[1:], starts_ns[-1])
-    held_ns = ends_ns - starts_ns - overlap_ns(starts_ns, ends_ns, not_observed)
     is_valid = (flags & np.uint16(INVALIDATING)) == 0
-    kept = (held_ns > 0) & is_valid[state] & grid.hold(starts_ns)
-    return state[kept], grid.of(starts_ns[kept]), held_ns[kept]
+    # Each border within makes one piece more.
+    state, interval, held_ns = np.empty((3, len(time_ns) + grid.number), np.int64)
+    found = _cut(
+        read_only(time_ns),
+        read_only(is_valid),
+        read_only(grid.starts_ns),
+        read_only(not_observed),
+        *(state, interval, held_ns),
+    )
+    return state[:found], interval[:found], held_ns[:found]
