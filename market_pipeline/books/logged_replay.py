@@ -23,12 +23,12 @@ from market_pipeline.books.change_log import (
 from market_pipeline.books.changes import log_messages
 from market_pipeline.books.entry_points import address_of
 from market_pipeline.books.kernel import advance
-from market_pipeline.books.levels import ASK, BID, WINDOW, Levels, base_ticks
+from market_pipeline.books.levels import WINDOW, Levels, base_ticks
 from market_pipeline.books.rebuild import RebuildOptions
 from market_pipeline.books.replay import PublishedRows, Replay, Replayed
 from market_pipeline.books.scale import Scale
 from market_pipeline.books.state import Deltas, Status
-from market_pipeline.books.walk import export_side, levels_around
+from market_pipeline.books.walk import levels_around, sides_of
 from market_pipeline.sources.batches import DeltaBatch
 
 __all__ = ["LoggedReplay"]
@@ -94,7 +94,7 @@ class LoggedReplay(Replay):
 
     def _move_window(self, more: int) -> None:
         super()._move_window(more)
-        bids, asks = (export_side(self._shadow, side) for side in (BID, ASK))
+        bids, asks = sides_of(self._shadow)
         window = int(self._levels.meta[WINDOW])
         centre = int(base_ticks(self._levels.meta)) + window // 2
         self._shadow = levels_around(centre, bids, asks, window, more)

@@ -48,7 +48,7 @@ from market_pipeline.books.state import (
     room_for_bbo,
     room_for_depth,
 )
-from market_pipeline.books.walk import export_side, levels_around
+from market_pipeline.books.walk import levels_around, sides_of
 from market_pipeline.config.instruments import Policies
 from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
 
@@ -218,7 +218,7 @@ class Rebuild:
 
     def state(self) -> RebuildState:
         """The state to resume from; only where a `Pause` was yielded."""
-        sides = [export_side(self._levels, side) for side in (BID, ASK)]
+        sides = sides_of(self._levels)
         # What the batch under way holds beyond the rows applied is counted when it is met again.
         rows = self.figures["rows"]
         return RebuildState(
@@ -354,7 +354,7 @@ class Rebuild:
         return deltas_in_steps(batch, first, *scales, *off, *steps)
 
     def _move_window(self, more: int) -> None:
-        sides = [export_side(self._levels, side) for side in (BID, ASK)]
+        sides = sides_of(self._levels)
         known = [int(prices[0]) for prices, _ in sides if prices.size]
         stay = int(base_ticks(self._levels.meta) + self._levels.meta[WINDOW] // 2)
         centre = sum(known) // len(known) if known else stay
@@ -380,7 +380,7 @@ class Rebuild:
     def _keyframe(self, kind: Literal["keyframe", "closing"]) -> Keyframe:
         registers: list[int] = self._registers.tolist()
         seeded = bool(registers[reg.SEEDED])
-        bids, asks = (export_side(self._levels, side) for side in (BID, ASK))
+        bids, asks = sides_of(self._levels)
         return Keyframe(
             kind=kind,
             ts_origin_ns=registers[reg.OPEN_ORIGIN],

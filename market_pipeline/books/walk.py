@@ -31,7 +31,6 @@ from market_pipeline.jit import inlined_kernel, kernel
 
 __all__ = [
     "best_level",
-    "export_side",
     "first_index",
     "level_at_or_after",
     "levels_around",
@@ -213,30 +212,39 @@ def write_top(
         sizes[row, k] = 0
 
 
-def export_side(levels: Levels, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All levels of a side, best first, as (price_ticks, size_lots), each int64 (n,)."""
-    count = int(_count_levels(levels, side))
-    prices = np.empty((1, count), np.int64)
-    sizes = np.empty((1, count), np.int64)
-    write_levels(levels, side, prices, sizes, 0)
-    return prices[0], sizes[0]
+def sides_of(levels: Levels) -> Sides:
+    """All levels of a book, bids and asks, best first, as (price_ticks, size_lots), int64 (n,)."""
+    counts = np.empty(2, np.int64)
+    _count_levels(levels, counts)
+    bids, asks = counts.tolist()
+    prices, sizes = np.empty((2, 2, max(bids, asks)), np.int64)
+    _write_sides(levels, prices, sizes)
+    return (prices[BID, :bids], sizes[BID, :bids]), (prices[ASK, :asks], sizes[ASK, :asks])
+
+
+# Both sides in one call: telling numba what a book is made of takes longer than walking over it.
+@kernel
+def _count_levels(levels, counts):
+    """Writes how many levels each side has; looks only where there may be some."""
+    sizes, words0 = levels.sizes, levels.words0
+    for side in (BID, ASK):
+        end = (side + 1) * (sizes.size >> 1) >> 6
+        far = side * (levels.far_sizes.size >> 1)
+        count = np.int64(0)
+        for at in range(far, far + levels.meta[FAR + side]):
+            count += levels.far_sizes[at] > 0
+        word0 = _next_word(words0, levels.words1, levels.words2, side * (sizes.size >> 1) >> 6, end)
+        while word0 >= 0:
+            for index in range(word0 << 6, (word0 + 1) << 6):
+                count += sizes[index] > 0
+            word0 = _next_word(words0, levels.words1, levels.words2, word0 + 1, end)
+        counts[side] = count
 
 
 @kernel
-def _count_levels(levels, side):
-    """How many levels a side has; looks only where there may be some."""
-    sizes, words0 = levels.sizes, levels.words0
-    end = (side + 1) * (sizes.size >> 1) >> 6
-    far = side * (levels.far_sizes.size >> 1)
-    count = np.int64(0)
-    for at in range(far, far + levels.meta[FAR + side]):
-        count += levels.far_sizes[at] > 0
-    word0 = _next_word(words0, levels.words1, levels.words2, side * (sizes.size >> 1) >> 6, end)
-    while word0 >= 0:
-        for index in range(word0 << 6, (word0 + 1) << 6):
-            count += sizes[index] > 0
-        word0 = _next_word(words0, levels.words1, levels.words2, word0 + 1, end)
-    return count
+def _write_sides(levels, prices, sizes):
+    for side in (BID, ASK):
+        write_levels(levels, side, prices, sizes, side)
 
 
 @kernel
@@ -256,11 +264,6 @@ def write_levels(levels, side, prices, sizes, row):
 def _insert_all(levels, side, prices, sizes):
     for i in range(prices.size):
         set_level(levels, side, key_of(side, prices[i]), sizes[i])
-
-
-def sides_of(levels: Levels) -> Sides:
-    """All levels of a book, bids and asks, each as `export_side` gives them."""
-    return export_side(levels, BID), export_side(levels, ASK)
 
 
 def levels_of(bids: Side, asks: Side) -> Levels:

@@ -15,7 +15,7 @@ from market_pipeline.books.flags import INVALIDATING, BookFlag
 from market_pipeline.books.levels import ASK, BID
 from market_pipeline.books.player import OnMessage, Player, Start, without_levels
 from market_pipeline.books.replay import Replayed
-from market_pipeline.books.walk import export_side, write_levels
+from market_pipeline.books.walk import sides_of, write_levels
 from market_pipeline.config.settings import Settings, load_settings
 from market_pipeline.errors import DomainError
 from market_pipeline.notebook.from_checkpoint import days_between
@@ -233,7 +233,7 @@ def _messages(
         for n, (k, *known) in enumerate(seen.scalars[:count, :_TOUCH].tolist()):
             if depth is None:
                 levels = player.levels(k)
-                bid, ask = (np.stack(export_side(levels, side), axis=1) for side in (BID, ASK))
+                bid, ask = (np.stack(side, axis=1) for side in sides_of(levels))
             else:
                 bid, ask = bids[n, : depths[0][n]], asks[n, : depths[1][n]]
             number, clock_ns, origin_ns, receipt_ns, sequence, flags, verified = known

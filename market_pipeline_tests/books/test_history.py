@@ -15,7 +15,7 @@ from market_pipeline.books.history import (
 from market_pipeline.books.levels import ASK, BID, empty_levels, key_of, set_level
 from market_pipeline.books.registers import new_registers
 from market_pipeline.books.state import HISTORY_ROWS, LATE_ROW, new_history
-from market_pipeline.books.walk import export_side
+from market_pipeline.books.walk import sides_of
 
 rows = st.lists(
     st.tuples(st.booleans(), st.integers(990, 1010), st.integers(0, 3), st.booleans()), max_size=60
@@ -23,7 +23,7 @@ rows = st.lists(
 
 
 def book_of(levels) -> list[list[list[int]]]:
-    return [[column.tolist() for column in export_side(levels, side)] for side in (BID, ASK)]
+    return [[column.tolist() for column in side] for side in sides_of(levels)]
 
 
 def applied(levels, history, registers, told) -> list:

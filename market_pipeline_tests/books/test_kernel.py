@@ -43,7 +43,7 @@ from market_pipeline.books.state import (
     as_input,
     new_history,
 )
-from market_pipeline.books.walk import export_side, levels_around
+from market_pipeline.books.walk import levels_around, sides_of
 from market_pipeline.quality.reference.book import PlainBook, plain_rebuild
 from market_pipeline.quality.reference.feed import (
     Row,
@@ -217,7 +217,7 @@ class Fast:
             if status == Status.NEEDS_SNAPSHOTS:
                 current, cursor[at.SNAPSHOT] = waiting.pop(0), 0
             elif status == Status.NEEDS_WINDOW:
-                sides = [export_side(self.levels, side) for side in (BID, ASK)]
+                sides = sides_of(self.levels)
                 self.levels = levels_around(1000, *sides, self.window, depth + HISTORY_ROWS)
             elif status == Status.NEEDS_ROWS:
                 batch, marks = taken(*batches.pop(0))
@@ -293,7 +293,7 @@ def assert_alike(fast: Fast, out: list[tuple], plain: Plain) -> None:
         name: book.hourly.get(name, nothing) for name in HOURLY
     }
     for side, levels in ((BID, book.bids), (ASK, book.asks)):
-        price, size = export_side(fast.levels, side)
+        price, size = sides_of(fast.levels)[side]
         assert price.tolist() == sorted(levels.sizes, reverse=side == BID)
         assert size.tolist() == [levels.sizes[p] for p in price.tolist()]
 
@@ -354,6 +354,6 @@ class TestPrices:
         near = [Row(1000, 1000, False, 10**12, 3)]
         fast = Fast(PlainBook())
         fast.run(far + near, [], [])
-        price, size = export_side(fast.levels, BID)
+        price, size = sides_of(fast.levels)[BID]
         assert price.tolist() == [1 + k * 10**9 for k in range(199, 0, -1)]
         assert size.tolist() == list(range(199, 0, -1))

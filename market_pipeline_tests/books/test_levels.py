@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from market_pipeline.books.levels import ASK, BID, clear, far_is_full, key_of, set_level
 from market_pipeline.books.walk import (
     best_level,
-    export_side,
     level_at_or_after,
     levels_around,
+    sides_of,
 )
 
 prices = st.one_of(st.integers(950, 1050), st.integers(1, 10**15))
@@ -27,7 +27,7 @@ class TestLevelsAround:
         """Levels given in any order come back best first, near and far, with their sizes."""
         levels = levels_around(centre, columns(bids), columns(asks), window)
         for side, expected in ((BID, bids), (ASK, asks)):
-            price, size = export_side(levels, side)
+            price, size = sides_of(levels)[side]
             assert price.tolist() == sorted(expected, reverse=side == BID)
             assert size.tolist() == [expected[each] for each in price.tolist()]
 
@@ -42,7 +42,7 @@ class TestLevelsAround:
         """A book without levels exports empty sides and has no best level."""
         none = np.empty(0, np.int64)
         levels = levels_around(1000, (none, none), (none, none), 64)
-        assert [export_side(levels, side)[0].size for side in (BID, ASK)] == [0, 0]
+        assert [prices.size for prices, _ in sides_of(levels)] == [0, 0]
         assert best_level(levels, BID)[1] == 0
 
 
@@ -66,6 +66,6 @@ class TestWalk:
         for side, book in ((BID, bids), (ASK, asks)):
             gone = data.draw(st.sets(st.sampled_from(sorted(book)))) if book else set()
             assert all(set_level(levels, side, key_of(side, p), 0) == book[p] for p in gone)
-            assert sorted(export_side(levels, side)[0].tolist()) == sorted(book.keys() - gone)
+            assert sorted(sides_of(levels)[side][0].tolist()) == sorted(book.keys() - gone)
         clear(levels)
-        assert [export_side(levels, side)[0].size for side in (BID, ASK)] == [0, 0]
+        assert [prices.size for prices, _ in sides_of(levels)] == [0, 0]
