@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import inspect
 import os
-import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Never, ParamSpec, TypeVar, cast
@@ -16,9 +14,10 @@ from typing import Any, Never, ParamSpec, TypeVar, cast
 import numba
 from llvmlite.binding import ModuleRef
 from numba.core import postproc
-from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.base import BaseContext
+from numba.core.caching import FunctionCache, NullCache
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, CompileResult
+from numba.core.compiler import CompilerBase
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import PassManager
 from numba.core.cpu import CPUContext
@@ -46,9 +45,9 @@ from numba.core.untyped_passes import (
 )
 from platformdirs import user_cache_path
 
-from market_pipeline import _by_address, _lowering
 from market_pipeline._by_address import by_address, type_of_value
 from market_pipeline._lowering import LeanLowering
+from market_pipeline._machine_code import Cache, FilePerSignature, held_by_this_process
 
 __all__ = ["callback_kernel", "inlined_kernel", "is_compiled", "kernel"]
 
@@ -66,6 +65,8 @@ _OPTIONS = {
     "no_cfunc_wrapper": True,
     "debug": False,
 }
+
+_COMPILER = ("jit", "_by_address", "_lowering", "_machine_code")
 
 # What calls a function from Python took a quarter of the compilation; kernels call most of them.
 _PART_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
@@ -218,6 +219,15 @@ def _typing_once() -> Iterator[None]:
         function.get_call_type = of_caller
 
 
+@contextmanager
+def _compiling(context: BaseContext, **ours: object) -> Iterator[None]:
+    """Compiles as kernels are, with what is theirs of a context's code generator."""
+    codegen = cast("CPUContext", context).codegen()
+    analysis = _replaced(postproc, PostProcessor=_Blocks)
+    with global_compiler_lock, _typing_once(), analysis, _replaced(codegen, **ours):
+        yield
+
+
 def _taken(given: _Type) -> _Type:
     return cast("_Type", by_address(unliteral(given)))
 
@@ -227,11 +237,8 @@ class _Part(CPUDispatcher):
 
     def compile(self, sig: str | tuple[Type, ...] | Signature) -> Callable[..., object]:
         """Compiles it, and what it calls, for linking alone."""
-        codegen = cast("CPUContext", self.targetctx).codegen()
         # What has no machine code has no place for the Python objects that it uses, which are none.
-        ours = {"_library_class": _PartLibrary, "set_env": lambda *_: None}
-        analysis = _replaced(postproc, PostProcessor=_Blocks)
-        with global_compiler_lock, _typing_once(), analysis, _replaced(codegen, **ours):
+        with _compiling(self.targetctx, _library_class=_PartLibrary, set_env=lambda *_: None):
             return super().compile(sig)
 
     def get_call_template(
@@ -277,8 +284,8 @@ class _Kernel(CPUDispatcher):
             super().enable_caching()
         finally:
             config["CACHE_DIR"] = elsewhere
-        cast("FunctionCache", self._cache)._cache_file.__class__ = _FilePerSignature
-        self._cache.__class__ = _Cache
+        cast("FunctionCache", self._cache)._cache_file.__class__ = FilePerSignature
+        self._cache.__class__ = Cache
 
     def add_overload(self, compiled: Any) -> None:
         """Keeps what was compiled by the types of what Python calls it with."""
@@ -302,14 +309,11 @@ class _Kernel(CPUDispatcher):
     def compile(self, sig: str | tuple[Type, ...] | Signature) -> Callable[..., object]:
         """Lets processes that start together compile it once: the others wait and load it."""
         lock = self._folder / f"{self.py_func.__module__}.{self.py_func.__qualname__}.lock"
-        codegen = cast("CPUContext", self.targetctx).codegen()
-        ours = _replaced(codegen, _library_class=_Library)
         # In this order: a thread that holds the compiler waits for the locks of what it calls.
         with global_compiler_lock:
             if isinstance(self._cache, NullCache):
                 self.enable_caching()
-            analysis = _replaced(postproc, PostProcessor=_Blocks)
-            with _held_by_this_process(lock), _typing_once(), analysis, ours:
+            with held_by_this_process(lock), _compiling(self.targetctx, _library_class=_Library):
                 return super().compile(sig)
 
 
@@ -325,76 +329,7 @@ def _digest(package: Path) -> str:
     an older version of another module compiled into it. No kernel calls one of another package.
     """
     digest = hashlib.sha256()
-    compiler = (Path(each) for each in (__file__, _by_address.__file__, _lowering.__file__))
+    compiler = (Path(__file__).with_name(f"{each}.py") for each in _COMPILER)
     for source in (*compiler, *sorted(package.glob("*.py"))):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
-
-
-_held: set[Path] = set()
-_WAIT_SECONDS = 120.0
-"""A kernel compiles in seconds; one that takes longer belongs to a process that was suspended."""
-
-
-@contextmanager
-def _held_by_this_process(lock: Path) -> Iterator[None]:
-    """Hold a lock file, also where this process does already: numba may compile in two attempts.
-
-    Nobody waits in a circle, because kernels that call each other do not either. Nobody waits for
-    ever: without the lock a kernel is compiled twice, and the machine code is the same.
-    """
-    if lock in _held:
-        yield
-        return
-    with ExitStack() as held:
-        with suppress(OSError):  # a folder that may only be read, or knows no locks
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            held.callback(os.close, descriptor)
-            until = time.monotonic() + _WAIT_SECONDS
-            while not _is_locked(descriptor) and time.monotonic() < until:
-                time.sleep(0.05)
-        _held.add(lock)
-        held.callback(_held.discard, lock)
-        yield
-
-
-def _is_locked(descriptor: int) -> bool:
-    """Locks a file, if no other process has; other errors than that are the caller's."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-class _Cache(FunctionCache):
-    """Machine code on disk, which is called without what compiling needs.
-
-    numba first loads and registers all that it knows to compile, which took two thirds of the time
-    to the first call, and 30 MB. Who compiles does so then.
-    """
-
-    def load_overload(self, sig: Any, target_context: CPUContext) -> CompileResult | None:
-        """The machine code for some types; None if there is none."""
-        of_numba: Any = self
-        return cast("CompileResult | None", of_numba._load_overload(sig, target_context))
-
-
-class _FilePerSignature(IndexDataCacheFile):
-    """Machine code in a file that is named by the types it is for.
-
-    numba counts the files of a function instead. Two processes that compile it for different types
-    at once would write the same file, and a third one call machine code with arrays of other types.
-    """
-
-    def save(self, key: Hashable, data: object) -> None:
-        """Keeps machine code; its file is there before the index names it."""
-        name = self._data_name_pattern.format(number=_number(key))
-        self._save_data(name, data)  # type: ignore[no-untyped-call]
-        overloads = self._load_index()  # type: ignore[no-untyped-call]
-        self._save_index(overloads | {key: name})  # type: ignore[no-untyped-call]
-
-
-def _number(key: Hashable) -> int:
-    """One number for the same types, processor and code, in every process."""
-    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8])

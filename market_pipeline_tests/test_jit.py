@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import subprocess
 import sys
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from numba.core.event import install_recorder
 from numba.core.types import Function
 from numpy.typing import NDArray
 
-from market_pipeline import jit
+from market_pipeline import _machine_code, jit
 
 
 def total_of(values):
@@ -299,8 +300,34 @@ def test_a_folder_without_locks(cache: Path):
 
 def test_a_process_that_never_ends_compiling(cache: Path, monkeypatch: pytest.MonkeyPatch):
     """Who has waited long for another one, which may be suspended, compiles for itself."""
-    monkeypatch.setattr(jit, "_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(_machine_code, "_WAIT_SECONDS", 0.2)
     with lock_of_total(cache).open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
 
         assert 3 == jit.kernel(total_of)(np.array([1, 2]))
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("bytes_left", [0, 1, -1])
+def test_a_file_that_a_crash_cut_off(cache: Path, suffix: str, bytes_left: int):
+    """What cannot be read is compiled and written again, and found by the next process."""
+    jit.kernel(total_of)(np.array([1, 2]))
+    (file,) = cache.rglob(f"*.{suffix}")
+    file.write_bytes(file.read_bytes()[:bytes_left])
+    first, second = jit.kernel(total_of), jit.kernel(total_of)
+
+    assert (3, 3) == (first(np.array([1, 2])), second(np.array([1, 2])))
+    assert not first.stats.cache_hits
+    assert not second.stats.cache_misses
+
+
+def test_a_disk_without_room(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """A kernel whose machine code could not be kept is called all the same."""
+
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_machine_code.FilePerSignature, "_save_data", full)
+
+    assert 3 == jit.kernel(total_of)(np.array([1, 2]))
+    assert not [*cache.rglob("*.nbi")]

@@ -34,7 +34,7 @@ MAX_FUNCTION_LINES = 60
 LAYERS = (
     ("scrub",),
     ("shown",),
-    ("errors", "mapped", "memory", "threads", "_by_address", "_lowering", "jit"),
+    ("errors", "mapped", "memory", "threads", "_by_address", "_lowering", "_machine_code", "jit"),
     ("config",),
     ("warehouse",),
     ("security",),
