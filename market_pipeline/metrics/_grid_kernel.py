@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from market_pipeline.jit import kernel
 
-__all__ = ["mark_changes", "sum_intervals"]
+__all__ = ["mark_changes", "sum_rows"]
 
 
 @kernel
-def sum_intervals(of_each, ratios, offsets, sums):
+def sum_rows(of_each, repeats, is_whole, ratios, offsets, sums):
     """Adds the rows of narrow intervals to those of each grid, one after the other.
 
     Args:
-        of_each: shape (intervals, columns).
+        of_each: shape (rows, columns).
+        repeats: int64, shape (rows,): how many intervals have each row; all are in one of any grid.
+        is_whole: Whether a sum may be made as a product: it is not rounded.
         ratios, offsets: int64, shape (grids,): so many of them are one interval of each grid, and
             where that grid begins in `sums`.
         sums: shape (intervals of all grids, columns).
     """
     for grid in range(ratios.size):
         at, left = offsets[grid], ratios[grid]
-        for interval in range(of_each.shape[0]):
+        for row in range(repeats.size):
             if left == 0:
                 at, left = at + 1, ratios[grid]
-            for column in range(of_each.shape[1]):
-                sums[at, column] += of_each[interval, column]
-            left -= 1
+            left -= repeats[row]
+            if is_whole:
+                for column in range(of_each.shape[1]):
+                    sums[at, column] += of_each[row, column] * repeats[row]
+                continue
+            for _ in range(repeats[row]):
+                for column in range(of_each.shape[1]):
+                    sums[at, column] += of_each[row, column]
 
 
 @kernel

@@ -13,10 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from market_pipeline.books.scale import Scale
-from market_pipeline.books.state import read_only
 from market_pipeline.mapped import ColumnArray
-from market_pipeline.metrics._grid_kernel import mark_changes, sum_intervals
-from market_pipeline.quality.intervals import BoolArray, FloatArray, IntArray
+from market_pipeline.quality.intervals import BoolArray, IntArray
 
 __all__ = [
     "Chosen",
@@ -29,7 +27,6 @@ __all__ = [
     "picked",
 ]
 
-_Number = TypeVar("_Number", np.int64, np.float64)
 _Any = TypeVar("_Any", bound=np.generic)
 
 Chosen = Sequence[IntArray]
@@ -81,51 +78,6 @@ class NestedGrids:
         """Which interval each instant is in; below 0 or `number` and above outside all."""
         interval: IntArray = (ts_ns - self.start_ns) // self.width_ns
         return interval
-
-    def sums(self, of_each: NDArray[_Number]) -> list[NDArray[_Number]]:
-        """What was summed in each interval, shape (number, columns), as the sums of each grid.
-
-        They are added one after the other, so that no processor rounds them otherwise.
-        """
-        wide = np.flatnonzero(self.ratios > 1)
-        sizes = self.number // self.ratios[wide]
-        ends = np.cumsum(sizes)
-        sums = np.zeros((int(sizes.sum()), of_each.shape[1]), of_each.dtype)
-        sum_intervals(read_only(of_each), self.ratios[wide], ends - sizes, sums)
-        made = iter(np.split(sums, ends[:-1]))
-        return [of_each if ratio == 1 else next(made) for ratio in self.ratios]
-
-    def largest(self, of_each: NDArray[_Number]) -> list[NDArray[_Number]]:
-        """The largest of each column in the intervals of each grid."""
-        columns = np.ascontiguousarray(of_each.T)
-        return [
-            of_each
-            if ratio == 1
-            else np.stack([each.reshape(-1, ratio).max(axis=1) for each in columns], axis=1)
-            for ratio in self.ratios
-        ]
-
-    def divisors(self, of_each: IntArray) -> list[IntArray]:
-        """The greatest common divisor of each grid's intervals, shape (number,); 0 of zeros."""
-        return [np.gcd.reduce(of_each.reshape(-1, ratio), axis=1) for ratio in self.ratios]
-
-    def changes(
-        self,
-        *of_grids: Sequence[FloatArray] | Sequence[IntArray],
-        columns: Sequence[IntArray] | None = None,
-    ) -> list[BoolArray]:
-        """Where the row of an interval is not that of the one before, of each grid.
-
-        Args:
-            of_grids: What rows are made of: of each grid an array of shape (intervals, columns).
-            columns: Of each grid those that count; by default all do.
-        """
-        changed = [np.zeros(self.number // int(ratio), np.bool_) for ratio in self.ratios]
-        for arrays in of_grids:
-            for grid, values in enumerate(arrays):
-                counted = np.arange(values.shape[1]) if columns is None else columns[grid]
-                mark_changes(read_only(values.view(np.int64)), counted, changed[grid])
-        return changed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,8 @@ prices have another size. docs/metrics.md has formulas and edges.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import polars as pl
 
@@ -33,6 +35,7 @@ from market_pipeline.metrics.day_rows import (
     known,
     picked,
 )
+from market_pipeline.metrics.moments import Moments
 from market_pipeline.metrics.time_weighted import Grid, pieces
 from market_pipeline.quality.intervals import (
     NS_PER_SECOND,
@@ -64,37 +67,46 @@ def depth_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
         day: What is read: `books.depth`, and of `books.bbo` what is valid.
         grids: The intervals.
     """
-    end_ns = grids.start_ns + grids.number * grids.width_ns
-    grid = Grid.between(grids.start_ns, end_ns, grids.width_ns)
-    depths, changes = Depths.of(grids.number), Changes.of(grids.number)
+    moments = Moments(grids, _instants_ns(day))
+    grid = Grid(moments.starts_ns)
+    depths, changes = Depths.of(moments.number), Changes.of(moments.number)
     no_null = [pl.col(*_LEVELS).fill_null(0), pl.col(*_CONFIRMED).fill_null(DEPTH_LEVELS)]
     batches = with_sound_times(with_valid_since(day.depth(_COLUMNS), day.bbo(_KEYS)))
     for rows, _ in with_book_in_force(batches):
-        held = pieces(
+        state, at, held_ns = pieces(
             rows["ts_receipt_ns"].to_numpy(), rows["flags"].to_numpy(), grid, day.not_observed
         )
         levels = rows.select(*no_null[:1]).to_numpy(order="fortran").T
         confirmed = rows.select(no_null[1].cast(pl.Int64)).to_numpy(order="fortran").T
         of_levels = [read_only(each) for each in (levels, confirmed)]
-        add_depths(depths, *map(read_only, held), *of_levels)
+        parts = state, at, held_ns // moments.repeats[at]
+        add_depths(depths, *map(read_only, parts), *of_levels)
         pairs = _pairs(rows, grid, day.not_observed)
         add_changes(changes, *map(read_only, pairs), *of_levels)
-    sums, reach = grids.sums(depths.sums), grids.largest(depths.reach)
-    held_ns, valid_ns = grids.sums(depths.held_ns), grids.sums(depths.valid_ns)
-    ofi, counts = grids.sums(changes.ofi), grids.sums(changes.counts)
-    compared = grids.largest(changes.reach)
+    sums, reach = moments.sums(depths.sums), moments.largest(depths.reach)
+    held, valid_ns = moments.sums(depths.held_ns), moments.sums(depths.valid_ns)
+    ofi, counts = moments.sums(changes.ofi), moments.sums(changes.counts)
+    compared = moments.largest(changes.reach)
     lot = float(day.lot.step)
 
     def columns(chosen: Chosen) -> dict[str, ColumnArray | pl.Series]:
-        of_each = (picked(sums, chosen), picked(held_ns, chosen))
-        of_pairs = (picked(each, chosen) for each in (counts, compared))
+        rows = moments.chosen(chosen)
+        of_each = (picked(sums, rows), picked(held, rows))
+        of_pairs = (picked(each, rows) for each in (counts, compared))
         return {
-            **_columns(*of_each, picked(valid_ns, chosen), picked(reach, chosen), lot),
-            **_change_columns(picked(ofi, chosen) * lot, *of_pairs),
+            **_columns(*of_each, picked(valid_ns, rows), picked(reach, rows), lot),
+            **_change_columns(picked(ofi, rows) * lot, *of_pairs),
         }
 
-    made_of = (sums, held_ns, valid_ns, reach, ofi, counts, compared)
-    return Filled(grids.changes(*made_of), columns)
+    made_of = (sums, held, valid_ns, reach, ofi, counts, compared)
+    return Filled(moments.changes(*made_of), columns)
+
+
+def _instants_ns(day: InstrumentRows) -> Iterator[IntArray]:
+    """When a book or what is observed may change."""
+    yield day.not_observed.ravel()
+    for rows in day.depth(_KEYS[:1]):
+        yield rows["ts_receipt_ns"].to_numpy()
 
 
 def _pairs(rows: pl.DataFrame, grid: Grid, not_observed: IntArray) -> tuple[IntArray, BoolArray]:

@@ -22,7 +22,7 @@ __all__ = ["Grid", "pieces"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """Intervals of equal width that are reported, one after the other.
+    """Intervals that are reported, one after the other.
 
     Attributes:
         starts_ns: int64, shape (intervals + 1,): the start of each, then the end of the last.
@@ -42,8 +42,7 @@ class Grid:
 
     def of(self, ts_ns: IntArray) -> IntArray:
         """Which interval each instant is in; the instants must be held."""
-        interval: IntArray = (ts_ns - self.starts_ns[0]) // (self.starts_ns[1] - self.starts_ns[0])
-        return interval
+        return np.searchsorted(self.starts_ns, ts_ns, side="right") - 1
 
     def hold(self, ts_ns: IntArray) -> BoolArray:
         """True where an instant is in one of them."""
@@ -61,18 +60,19 @@ def _cut(
     is_valid: BoolArray,
     starts_ns: IntArray,
     not_observed: IntArray,
+    at: int,
     state: IntArray,
     interval: IntArray,
     held_ns: IntArray,
 ) -> int:
-    """Writes the pieces, and returns how many they are."""
-    first_ns, width_ns = starts_ns[0], starts_ns[1] - starts_ns[0]
+    """Writes the pieces, given an interval before the first; returns how many they are."""
     found, span = 0, 0
     for row in range(time_ns.size - 1):
-        begin_ns, end_ns = max(time_ns[row], first_ns), min(time_ns[row + 1], starts_ns[-1])
+        begin_ns, end_ns = max(time_ns[row], starts_ns[0]), min(time_ns[row + 1], starts_ns[-1])
         if begin_ns >= end_ns or not is_valid[row]:
             continue
-        at = (begin_ns - first_ns) // width_ns
+        while starts_ns[at + 1] <= begin_ns:
+            at += 1
         while begin_ns < end_ns:
             until_ns = min(end_ns, starts_ns[at + 1])
             while span < not_observed.shape[0] and not_observed[span, 1] <= begin_ns:
@@ -85,8 +85,9 @@ def _cut(
             if observed_ns > 0:
                 state[found], interval[found], held_ns[found] = row, at, observed_ns
                 found += 1
+            if until_ns == starts_ns[at + 1]:
+                at += 1
             begin_ns = until_ns
-            at += 1
     return found
 
 
@@ -103,11 +104,12 @@ def pieces(
     is_valid = (flags & np.uint16(INVALIDATING)) == 0
     # Each border within makes one piece more.
     state, interval, held_ns = np.empty((3, len(time_ns) + grid.number), np.int64)
+    at = max(0, int(grid.of(time_ns[:1])[0]))
     found = _cut(
         read_only(time_ns),
         read_only(is_valid),
         read_only(grid.starts_ns),
         read_only(not_observed),
-        *(state, interval, held_ns),
+        *(at, state, interval, held_ns),
     )
     return state[:found], interval[:found], held_ns[:found]

@@ -32,6 +32,7 @@ from market_pipeline.metrics.day_rows import (
     known,
     picked,
 )
+from market_pipeline.metrics.moments import Moments
 from market_pipeline.quality.intervals import NS_PER_SECOND, FloatArray, IntArray
 
 __all__ = ["TOUCH_INPUT", "touch_columns"]
@@ -60,9 +61,10 @@ def touch_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
         )
     finish_quantiles(quantiles)
     arrival_ns = np.split(quantiles.results, quantiles.offsets[1:])
-    divisors = grids.divisors(walk.counts[:, COUNTS.index("divisor_ns")])
-    sums, counts = grids.sums(walk.sums), grids.sums(walk.counts)
-    variance, returns = grids.sums(walk.variance), grids.sums(walk.returns)
+    every = Moments(grids, None)
+    divisors = every.divisors(walk.counts[:, COUNTS.index("divisor_ns")])
+    sums, counts = every.sums(walk.sums), every.sums(walk.counts)
+    variance, returns = every.sums(walk.variance), every.sums(walk.returns)
     widths_ns = grids.width_ns * grids.ratios
     known_steps = [np.flatnonzero(width_ns % steps_ns == 0) for width_ns in widths_ns]
 
@@ -75,8 +77,8 @@ def touch_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
             **_of_returns(picked(variance, chosen), picked(returns, chosen), width_ns),
         }
 
-    of_steps = grids.changes(returns, variance, columns=known_steps)
-    return Filled(either(grids.changes(sums, counts, arrival_ns), of_steps), columns)
+    of_steps = every.changes(returns, variance, columns=known_steps)
+    return Filled(either(every.changes(sums, counts, arrival_ns), of_steps), columns)
 
 
 def _of_book(
