@@ -8,8 +8,9 @@ Towsley, INFOCOM 1999, doi 10.1109/INFCOM.1999.749287).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from market_pipeline.books.state import read_only
+from market_pipeline.jit import kernel
 from market_pipeline.quality.intervals import FloatArray, IntArray
 
 __all__ = ["LowerHull"]
@@ -39,7 +40,8 @@ class LowerHull:
         if np.any(t[1:] < t[:-1]):
             order = np.argsort(t, kind="stable")
             t, y = t[order], y[order]
-        corners = _corners(t, y)
+        corners = np.empty(t.size, np.int64)
+        corners = corners[: _find_corners(read_only(t), read_only(y), corners)]
         self._t, self._y = t[corners], y[corners]
 
     @property
@@ -68,11 +70,10 @@ class LowerHull:
         return rise / run
 
 
-@njit(nogil=True, cache=True)
-def _corners(t: FloatArray, y: FloatArray) -> IntArray:
-    """The indices of the lower hull's corners among points in order of t."""
+@kernel
+def _find_corners(t: FloatArray, y: FloatArray, hull: IntArray) -> int:
+    """Writes the indices of the lower hull's corners among points in order of t; how many."""
     # The monotone chain: a point leaves the hull when the next one passes below it.
-    hull = np.empty(t.size, dtype=np.int64)
     size = 0
     for i in range(t.size):
         if size > 0 and t[hull[size - 1]] == t[i]:
@@ -86,4 +87,4 @@ def _corners(t: FloatArray, y: FloatArray) -> IntArray:
             size -= 1
         hull[size] = i
         size += 1
-    return hull[:size]
+    return size

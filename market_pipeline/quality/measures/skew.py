@@ -29,11 +29,11 @@ from datetime import date
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from market_pipeline.books.flags import BookFlag
 from market_pipeline.books.state import read_only
+from market_pipeline.jit import kernel
 from market_pipeline.mapped import mapped
 from market_pipeline.quality.figures.book import SkewFigures
 from market_pipeline.quality.intervals import (
@@ -217,7 +217,8 @@ def _course(
     """Drift, what is left out of it, and steps, without the messages that stand alone."""
     origin_ns, receipt_ns = _chosen(ts_origin_ns, ts_receipt_ns, index)
     stray = stray_times(origin_ns)
-    _mark_alone(read_only(origin_ns), read_only(receipt_ns), stray)
+    ordered = np.empty(_NEIGHBOURS)
+    _mark_alone(read_only(origin_ns), read_only(receipt_ns), ordered, stray)
     if stray.any() and not stray.all():
         index = _without(index, stray)
         origin_ns, receipt_ns = _chosen(ts_origin_ns, ts_receipt_ns, index)
@@ -231,12 +232,14 @@ def _course(
     )
 
 
-@njit(nogil=True, cache=True)
-def _median_y(ts_origin_ns: IntArray, ts_receipt_ns: IntArray, ordered: FloatArray) -> np.float64:
-    """The median y of a few messages; `np.median` takes 1.3 s of CPU time longer to compile."""
-    size = ts_origin_ns.size
+@kernel
+def _median_y(
+    ts_origin_ns: IntArray, ts_receipt_ns: IntArray, begin: int, end: int, ordered: FloatArray
+) -> np.float64:
+    """The median y of a few messages, from `begin` on and before `end`."""
+    size = end - begin
     for i in range(size):
-        y, place = np.float64(ts_receipt_ns[i] - ts_origin_ns[i]), i
+        y, place = np.float64(ts_receipt_ns[begin + i] - ts_origin_ns[begin + i]), i
         while place > 0 and ordered[place - 1] > y:
             ordered[place] = ordered[place - 1]
             place -= 1
@@ -245,11 +248,12 @@ def _median_y(ts_origin_ns: IntArray, ts_receipt_ns: IntArray, ordered: FloatArr
     return median
 
 
-@njit(nogil=True, cache=True)
-def _mark_alone(ts_origin_ns: IntArray, ts_receipt_ns: IntArray, stray: BoolArray) -> None:
+@kernel
+def _mark_alone(
+    ts_origin_ns: IntArray, ts_receipt_ns: IntArray, ordered: FloatArray, stray: BoolArray
+) -> None:
     """Marks messages whose y lies to one side of both neighbourhoods' medians by over a second."""
     size = ts_origin_ns.size
-    ordered = np.empty(_NEIGHBOURS, dtype=np.float64)
     latest_jump = -_NEIGHBOURS - 1
     for i in range(1, size):
         # float64, because the difference of two y of any size fits no int64.
@@ -267,11 +271,9 @@ def _mark_alone(ts_origin_ns: IntArray, ts_receipt_ns: IntArray, stray: BoolArra
             has_behind = after > j + 1 and (after - j > _NEIGHBOURS or j - first < _NEIGHBOURS)
             before = behind = here
             if has_before:
-                before = _median_y(ts_origin_ns[first:j], ts_receipt_ns[first:j], ordered)
+                before = _median_y(ts_origin_ns, ts_receipt_ns, first, j, ordered)
             if has_behind:
-                behind = _median_y(
-                    ts_origin_ns[j + 1 : after], ts_receipt_ns[j + 1 : after], ordered
-                )
+                behind = _median_y(ts_origin_ns, ts_receipt_ns, j + 1, after, ordered)
             if not has_before:
                 before = behind
             if not has_behind:
@@ -295,8 +297,10 @@ class _Quantiles:
 
     @classmethod
     def of(cls, ts_origin_ns: IntArray, ts_receipt_ns: IntArray, day: date) -> _Quantiles:
-        delay_ms, ends = _delays_by_hour(ts_origin_ns, ts_receipt_ns, day_bounds_ns(day)[0])
-        hours = (delay_ms[begin:end] for begin, end in pairwise(ends[:-1].tolist()))
+        delay_ms, ends = np.empty(ts_receipt_ns.size), np.zeros(27, np.int64)
+        columns = read_only(ts_origin_ns), read_only(ts_receipt_ns)
+        _group_delays(*columns, day_bounds_ns(day)[0], ends, delay_ms)
+        hours = (delay_ms[begin:end] for begin, end in pairwise(ends[:25].tolist()))
         # Quantiles may reorder what they are taken of: first each hour, then the day.
         medians = [
             float(np.median(hour, overwrite_input=True)) if len(hour) else None for hour in hours
@@ -306,27 +310,24 @@ class _Quantiles:
         return cls(tuple(of_day.tolist()), tuple(medians), negative)
 
 
-@njit(nogil=True, cache=True)
-def _delays_by_hour(
-    ts_origin_ns: IntArray, ts_receipt_ns: IntArray, day_start_ns: int
-) -> tuple[FloatArray, IntArray]:
-    """Every y in milliseconds, grouped by UTC hour of receipt, and where each group ends.
+@kernel
+def _group_delays(
+    ts_origin_ns: IntArray, ts_receipt_ns: IntArray, start_ns: int, ends: IntArray, y_ms: FloatArray
+) -> None:
+    """Writes every y in milliseconds, grouped by UTC hour of receipt, and where each group ends.
 
     The first group is what was received before the day, then come its 24 hours, then the rest.
     """
-    ends = np.zeros(26, dtype=np.int64)
     for i in range(ts_receipt_ns.size):
-        hour = (ts_receipt_ns[i] - day_start_ns) // NS_PER_HOUR
-        ends[min(max(hour, -1), 24) + 1] += 1
-    ends = np.cumsum(ends)
-    delay_ms = np.empty(ts_receipt_ns.size, dtype=np.float64)
-    place = np.append(np.zeros(1, dtype=np.int64), ends)
+        hour = (ts_receipt_ns[i] - start_ns) // NS_PER_HOUR
+        ends[min(max(hour, -1), 24) + 2] += 1
+    for group in range(1, ends.size):
+        ends[group] += ends[group - 1]
     for i in range(ts_receipt_ns.size):
-        hour = (ts_receipt_ns[i] - day_start_ns) // NS_PER_HOUR
+        hour = (ts_receipt_ns[i] - start_ns) // NS_PER_HOUR
         group = min(max(hour, -1), 24) + 1
-        delay_ms[place[group]] = (ts_receipt_ns[i] - ts_origin_ns[i]) / _NS_PER_MS
-        place[group] += 1
-    return delay_ms, ends
+        y_ms[ends[group]] = (ts_receipt_ns[i] - ts_origin_ns[i]) / _NS_PER_MS
+        ends[group] += 1
 
 
 def _first_early(ts_origin_ns: IntArray, ts_receipt_ns: IntArray) -> int | None:

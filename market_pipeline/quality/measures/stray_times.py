@@ -13,9 +13,9 @@ leaves those of all centuries near ours as they are.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from market_pipeline.books.state import read_only
+from market_pipeline.jit import kernel
 from market_pipeline.quality.intervals import BoolArray, IndexArray, IntArray, running_chunks
 
 __all__ = ["TOLERANCE_NS", "in_order", "limited", "stray_times"]
@@ -57,7 +57,7 @@ def stray_times(ts_ns: IntArray) -> BoolArray:
     return stray
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _mark_strays(ts_ns: IntArray, lengths: IndexArray, last: IndexArray, stray: BoolArray) -> None:
     # By patience sorting: the longest series that ends with each time, and for each length where
     # the least time is that one ends with, which is also the latest.
