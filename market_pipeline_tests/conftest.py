@@ -91,7 +91,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-_LONGEST = ("ui", "cli", "test_docs.py", "stages", "defs", "detection")
+_LONGEST = ("ui", "cli", "notebook", "test_docs.py", "stages", "defs", "detection")
 """Folders and files that take longest: begun at last, one would be waited for by idle cores.
 
 First those whose files stay together, as `_ONE_FIXTURE` says: one worker takes minutes for them.
@@ -100,11 +100,12 @@ The examples of the docs call what no other fast test does, and wait until that 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files come first, then the others as they were collected."""
+    """The longest files and all below the longest folders come first, the others as collected."""
     order = {name: number for number, name in enumerate(_LONGEST)}
 
     def place(item: pytest.Item) -> int:
-        return min(order.get(name, len(order)) for name in (item.path.name, item.path.parent.name))
+        file = item.nodeid.partition("::")[0]
+        return min(order.get(name, len(order)) for name in PurePosixPath(file).parts)
 
     items.sort(key=place)
 
