@@ -24,12 +24,13 @@ def sum_rows(of_each, repeats, is_whole, ratios, offsets, sums):
         for row in range(repeats.size):
             if left == 0:
                 at, left = at + 1, ratios[grid]
-            left -= repeats[row]
-            if is_whole:
+            times = repeats[row]
+            left -= times
+            if is_whole and times > 1:
                 for column in range(of_each.shape[1]):
-                    sums[at, column] += of_each[row, column] * repeats[row]
+                    sums[at, column] += of_each[row, column] * times
                 continue
-            for _ in range(repeats[row]):
+            for _ in range(times):
                 for column in range(of_each.shape[1]):
                     sums[at, column] += of_each[row, column]
 
