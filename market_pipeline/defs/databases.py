@@ -6,10 +6,12 @@ look for tables. No secret is written.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import weakref
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import sqlalchemy
@@ -19,7 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from market_pipeline.defs.scrubbed_writes import scrub_writes
 
-__all__ = ["has_tables", "open_engine"]
+__all__ = ["has_tables", "made_by_one", "open_engine"]
 
 _FILE = "file"
 _engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
@@ -57,6 +59,22 @@ def open_engine(address: str, *, guess: bool = True) -> sqlalchemy.Engine:
     scrub_writes(engine, guess=guess)
     _engines.add(engine)
     return engine
+
+
+@contextmanager
+def made_by_one(folder: Path) -> Iterator[None]:
+    """Lets one process at a time look for tables in a folder and make them; makes the folder.
+
+    Dagster's processes that were first in a home at once failed, or noted two revisions, after
+    which each later one fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def has_tables(file: Path, query: str) -> bool:

@@ -26,7 +26,7 @@ from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._serdes import ConfigurableClassData
 
 from market_pipeline.config.settings import usable_settings
-from market_pipeline.defs.databases import has_tables, open_engine
+from market_pipeline.defs.databases import has_tables, made_by_one, open_engine
 from market_pipeline.telemetry.logs import process_log
 
 __all__ = ["EventLog"]
@@ -59,10 +59,11 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
     _has_later_columns = False
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(base_dir, inst_data)
-        # Dagster takes a file for complete as soon as it is there: one that a kill left empty, too.
-        if not has_tables(Path(base_dir) / "event_log.db", _MADE_LAST):
-            self._init_db()  # type: ignore[no-untyped-call]  # Dagster's own
+        with made_by_one(Path(base_dir)):
+            super().__init__(base_dir, inst_data)
+            # Dagster takes a file for complete that is there: one that a kill left empty, too.
+            if not has_tables(Path(base_dir) / "event_log.db", _MADE_LAST):
+                self._init_db()  # type: ignore[no-untyped-call]  # Dagster's own
 
     @cached_property
     def _engine(self) -> sqlalchemy.Engine:

@@ -23,7 +23,7 @@ from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._serdes import ConfigurableClassData
 
 from market_pipeline.config.env_copies import note_copies
-from market_pipeline.defs.databases import has_tables, open_engine
+from market_pipeline.defs.databases import has_tables, made_by_one, open_engine
 
 __all__ = ["RunStorage", "ScheduleStorage"]
 
@@ -42,11 +42,10 @@ def _opened(
     inst_data: ConfigurableClassData | None,
 ) -> _Storage:
     """The storage in `folder`, whose tables Dagster makes where they are not all there."""
-    if has_tables(folder / f"{name}.db", query):
-        return kind(create_db_conn_string(str(folder), name), inst_data)
-    made = kind.from_local(str(folder), inst_data)
-    assert isinstance(made, kind)
-    return made
+    with made_by_one(folder):
+        if not has_tables(folder / f"{name}.db", query):
+            kind.from_local(str(folder), inst_data)
+    return kind(create_db_conn_string(str(folder), name), inst_data)
 
 
 class _StaysOpen:

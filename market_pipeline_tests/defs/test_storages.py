@@ -97,6 +97,33 @@ def test_a_kill_while_tables_are_made(table):
         assert (1, 1, 1) == used(instance, "next")
 
 
+FIRST = """
+import sys, dagster as dg
+print("ready", flush=True)
+sys.stdin.readline()
+dg.DagsterInstance.get().add_run(dg.DagsterRun("first"))
+"""
+
+
+@pytest.mark.usefixtures("dagster_home")
+def test_processes_that_are_first_at_once():
+    """One makes the tables of a new home, and the others wait for it."""
+    command, pipe = [sys.executable, "-c", FIRST], subprocess.PIPE
+    started = [subprocess.Popen(command, stdin=pipe, stdout=pipe) for _ in range(3)]
+    for each in started:
+        assert each.stdout is not None
+        assert b"ready\n" == each.stdout.readline()
+    for each in started:
+        assert each.stdin is not None
+        each.stdin.write(b"go\n")
+        each.stdin.flush()
+    for each in started:
+        each.communicate()
+    assert [0, 0, 0] == [each.returncode for each in started]
+    with dg.DagsterInstance.get() as instance:
+        assert 3 == instance.get_runs_count()
+
+
 def test_what_is_open_follows_the_file(home):
     """An instance writes where all others do after the files were removed and made again."""
     with dg.DagsterInstance.get() as instance:
