@@ -15,7 +15,7 @@ from market_pipeline.errors import LakeFileError
 from market_pipeline.mapped import ColumnArray
 from market_pipeline.quality.intervals import day_bounds_ns
 from market_pipeline.quality.measures.domain import EXPECTED, DomainCount
-from market_pipeline.quality.measures.ordering import Disorder, MessageOrder
+from market_pipeline.quality.measures.ordering import FOLLOWING, Disorder, MessageOrder
 from market_pipeline.quality.measures.outside_day import OutsideDay
 from market_pipeline.quality.measures.price_levels import PriceLevels
 from market_pipeline.quality.measures.tick_inference import LATE_ROWS, StepScan
@@ -34,7 +34,6 @@ __all__ = ["RawTableScan"]
 
 _BATCH_ROWS = 1 << 18
 _SNAPSHOT_BATCH_ROWS = 1 << 13
-_FOLLOWING = np.empty(0, np.int64)
 
 # What each kind of disorder is called in `lake.profiles`, and the column in which it shows.
 _DISORDER = {
@@ -130,7 +129,7 @@ class RawTableScan:
         columns = [*(arrays[key] for key in keys), *self._content(arrays)]
         absent = [batch.nulls[key] for key in keys if key in batch.nulls]
         self.is_timed &= not absent
-        rows = _FOLLOWING
+        rows = FOLLOWING
         if absent:
             # A row without a time or number stands nowhere, and is reported as a null.
             present = ~np.logical_or.reduce(absent)

@@ -239,14 +239,14 @@ class TestSmallTables:
         assert [] == published(warehouse, query)
         handle("raw_trades", made["raw_trades"])
         together = published(warehouse, query)
-        told = handle("raw_funding", made["raw_funding"])
+        shown = handle("raw_funding", made["raw_funding"])
 
         assert [("raw_funding", 2), ("raw_trades", 1)] == together == published(warehouse, query)
         assert (1, "lake.raw_funding") == (
-            told["dagster/partition_row_count"],
-            told["dagster/table_name"],
+            shown["dagster/partition_row_count"],
+            shown["dagster/table_name"],
         )
-        assert [(2,)] == published(warehouse, f"SELECT bytes FROM ({told['Query']})")
+        assert [(2,)] == published(warehouse, f"SELECT bytes FROM ({shown['Query']})")
 
     def test_nothing_stored_yet(self, small, warehouse):
         """A day that was never stored is an empty frame with the columns and types of the table."""

@@ -40,6 +40,7 @@ from market_pipeline.quality.measures._ordering_kernel import (
 )
 
 __all__ = [
+    "FOLLOWING",
     "MAX_PLACES_PER_KIND",
     "WINDOW_MESSAGES",
     "WINDOW_ROWS",
@@ -48,7 +49,8 @@ __all__ = [
     "MessageOrder",
 ]
 
-_FOLLOWING = np.empty(0, np.int64)
+FOLLOWING = np.empty(0, np.int64)
+"""The `row_numbers` of rows that follow one another in their file."""
 
 
 class DisorderedPlace(NamedTuple):
@@ -96,7 +98,7 @@ class MessageOrder:
         first: ColumnArray,
         second: ColumnArray,
         is_second_kind: NDArray[np.bool_],
-        row_numbers: NDArray[np.int64] = _FOLLOWING,
+        row_numbers: NDArray[np.int64] = FOLLOWING,
     ) -> None:
         """Takes a batch of rows of one file into account.
 
@@ -106,8 +108,7 @@ class MessageOrder:
             first, second: (n,), int64 or float64, what makes rows the same, with `is_second_kind`:
                 of a delta price, size and side.
             is_second_kind: bool (n,).
-            row_numbers: int64 (n,), which rows of the file these are; empty where they follow one
-                another.
+            row_numbers: int64 (n,), which rows of the file these are; or `FOLLOWING`.
         """
         if not self._files or self._files[-1] != file:
             self._files.append(file)
