@@ -159,13 +159,16 @@ def no_garbage_collected() -> Iterator[None]:
     """For imports: the collector looks again and again at all that they make, and nearly all stays.
 
     Nor does it look at that later, while the process works or at its end. All of this was a third
-    of the processor time of a process that only loads Dagster and the definitions.
+    of the processor time of a process that only loads Dagster and the definitions. One that had the
+    collector off, or is inside another such block, has it off still.
     """
+    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if was_on:
+            gc.enable()
         gc.freeze()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sqlite3
 import subprocess
@@ -20,7 +21,12 @@ import sqlalchemy.exc
 from deltalake import write_deltalake
 
 from market_pipeline.errors import LakeFileError, PublishError, is_of_machine
-from market_pipeline.machine import as_machine_error, in_our_words, reports_machine_errors
+from market_pipeline.machine import (
+    as_machine_error,
+    in_our_words,
+    no_garbage_collected,
+    reports_machine_errors,
+)
 
 FRAME = pl.DataFrame({"a": np.random.default_rng(1).bytes(1 << 20).hex(" ", 16).split()})
 
@@ -217,3 +223,12 @@ def test_freed_arrays_go_back():
         [sys.executable, "-c", FREED], check=True, capture_output=True, text=True
     )
     assert int(ended.stdout) * os.sysconf("SC_PAGESIZE") < 8 << 20
+
+
+def test_the_collector_is_as_it_was():
+    """It is off inside, also behind a block in the block, and on again only where it was on."""
+    with no_garbage_collected():
+        with no_garbage_collected():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
