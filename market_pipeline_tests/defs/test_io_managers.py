@@ -216,6 +216,21 @@ class TestSmallTables:
 
         assert [1, 2] == load(small, "raw_trades", warehouse)["bytes"].to_list()
 
+    def test_what_was_read_of_another_day_is_not_read_again(
+        self, small, store, warehouse, instruments, monkeypatch
+    ):
+        """To publish a day leaves what is known of the day beside it, until that one changes."""
+        working.replace_rows(warehouse, RAW, NEXT_DAY, None, rows(["BTC-USDT"], 1, NEXT_DAY))
+        load(small, "raw_trades", warehouse, NEXT_DAY)
+        opened, writing = [], working.writing
+        monkeypatch.setattr(working, "writing", lambda *of: opened.append(1) or writing(*of))
+        store(rows(["BTC-USDT"], 2), instruments)
+        known = load(small, "raw_trades", warehouse, NEXT_DAY)["bytes"].to_list()
+        assert ([1], []) == (known, opened)
+        working.replace_rows(warehouse, RAW, NEXT_DAY, None, rows(["BTC-USDT"], 3, NEXT_DAY))
+
+        assert [3] == load(small, "raw_trades", warehouse, NEXT_DAY)["bytes"].to_list()
+
     def test_outputs_of_a_step_are_published_together(self, small, warehouse, instruments):
         """The first publishes the rows of all or is refused with them; the others say what is."""
         from market_pipeline.defs.io_managers import PartitionRows, published_together

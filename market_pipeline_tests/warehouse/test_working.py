@@ -71,6 +71,23 @@ def test_a_file_of_an_older_form_is_written_on(warehouse: Warehouse):
     assert 3 == len(runs(warehouse))
 
 
+def test_a_file_of_large_blocks_is_written_on(warehouse: Warehouse):
+    """A working database with DuckDB's own size of block keeps it and its rows, and gets new."""
+    path = warehouse.working_database
+    made = []
+    for own in (False, True):
+        if own:
+            path.unlink()
+            with duckdb.connect() as connection:
+                connection.execute(f"ATTACH {text(str(path))} AS own (STORAGE_VERSION 'v1.4.0')")
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        with duckdb.connect(str(path), read_only=True) as connection:
+            made += connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()
+
+    assert [(65_536,), (262_144,)] == made
+    assert 2 == len(runs(warehouse))
+
+
 def runs(warehouse: Warehouse, **where) -> list[tuple[str, str, int]]:
     frame = read_rows(warehouse, REPORT, **where)
     return [(exchange, str(dt), run) for exchange, _, dt, run in frame.rows()]
