@@ -168,11 +168,14 @@ def _of_bars(
     found: list[_Finding] = []
     places: list[FindingRow] = []
     published = day_rows(warehouse, BARS, day)
-    for each in instruments:
-        rows = published.of(each.id).drop("exchange", "symbol", "dt").collect()
-        if rows.height:
-            violations = bar_violations(rows, day)
-            found.append((each, check_bar_rows(rows.height, violations)))
+    bars = (
+        (each, published.of(each.id).drop("exchange", "symbol", "dt").collect())
+        for each in instruments
+        if each.id in published.files
+    )
+    for each, number, violations in bar_violations(bars, day):
+        if number:
+            found.append((each, check_bar_rows(number, violations)))
             places += bar_places(each.venue, each.symbol, day, violations)
     return found, FINDINGS.frame(places)
 

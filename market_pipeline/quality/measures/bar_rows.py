@@ -1,21 +1,26 @@
 """Which published bars of a day break a rule of bars, whoever made them.
 
 A rule looks at a row by itself, at the row before it of the same width, or at the rows of the next
-smaller width that its interval has.
+smaller width that its interval has. Of a quiet day it takes longer to ask the rules than to look at
+the values, so they are asked of several instruments together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 import polars as pl
 
 __all__ = ["bar_violations"]
 
+_Of = TypeVar("_Of")
+
 _SECONDS_PER_DAY = 86_400
+_ROWS_HELD = 1 << 15
 _ROUNDING = 1e-9
 
 _OHLC = ("open", "high", "low", "close")
@@ -28,7 +33,8 @@ _OF_TRADES = (*(f"{name}_ticks" for name in _OHLC), *_OHLC, "vwap", "first_id", 
 _MID = tuple(f"mid_{name}" for name in _OHLC)
 _SPREAD_TICKS = tuple(f"spread_{name}_ticks" for name in _OHLC)
 _SPREAD = tuple(f"spread_{name}" for name in _OHLC)
-_KEY = ("width_seconds", "bar_start")
+_ROW_KEY = ("width_seconds", "bar_start")
+_KEY = ("of", *_ROW_KEY)
 _SUMS = ("volume_lots", "buy_volume_lots", *_COUNTS)
 _FLOAT_SUMS = ("volume", "buy_volume", "quote_volume")
 
@@ -36,33 +42,106 @@ _Rules = Mapping[str, pl.Expr]
 """By the sentence that says what is wrong, whether a row keeps the rule; null is kept."""
 
 
-def bar_violations(bars: pl.DataFrame, day: date) -> pl.DataFrame:
-    """The intervals whose bar breaks a rule, each once, with all that is wrong with it.
+def bar_violations(
+    bars: Iterable[tuple[_Of, pl.DataFrame]], day: date
+) -> Iterator[tuple[_Of, int, pl.DataFrame]]:
+    """Yields (instrument, number of its bars, violations) in the order of the instruments.
+
+    Violations are the intervals whose bar breaks a rule, each once, by width, then by time:
+    width_seconds, bar_start, and `notes`, a list of sentences that say all that is wrong.
 
     Args:
-        bars: All rows of `metrics.bars` of one instrument and day, in any order.
+        bars: By instrument, or whatever stands for one, all its rows of `metrics.bars` of the day,
+            in any order. Those of one are in memory, and what differs of several.
         day: The UTC day.
-
-    Returns:
-        width_seconds, bar_start, and `notes`, a list of sentences; by width, then by time.
     """
-    widths = bars["width_seconds"].unique().sort().to_list()
-    grid = _grid(tuple(widths), bars.schema["width_seconds"], day)
-    keys = bars.select(_KEY)
-    is_whole = keys.equals(grid)
+    held: list[tuple[_Of, int, _Runs]] = []
+    for of, rows in bars:
+        held.append((of, rows.height, _runs(rows, len(held), day)))
+        del rows  # or it would be held while the next ones are read
+        if sum(runs.first.height for *_, runs in held) >= _ROWS_HELD:
+            yield from _with_violations(held)
+            held = []
+    if held:
+        yield from _with_violations(held)
+
+
+def _with_violations(
+    held: Sequence[tuple[_Of, int, _Runs]],
+) -> Iterator[tuple[_Of, int, pl.DataFrame]]:
+    all_runs = [runs for *_, runs in held]
+    found = _violations(all_runs)
+    by_number = found.partition_by("of", as_dict=True, include_key=False)
+    none = found.clear().drop("of")
+    for at, (of, number, _) in enumerate(held):
+        yield of, number, by_number.get((at,), none)
+
+
+def _violations(all_runs: Sequence[_Runs]) -> pl.DataFrame:
+    """As `bar_violations`, of several instruments, each by its number in `of`."""
+    first = pl.concat(runs.first for runs in all_runs)
     # Days of before it was counted have null there.
-    rows = (bars if is_whole else bars.sort(_KEY)).with_columns(pl.col(_NEWER).fill_null(0))
-    values = pl.exclude("bar_start")
-    differs = pl.any_horizontal(values.ne_missing(values.shift()))
-    rows = rows.with_columns(differs.alias("differs"))
-    parts = [_broken_alone(rows), _broken(_with_ids(rows), _ids()), _not_the_sum(rows, widths)]
-    found = pl.concat(parts if is_whole else [*parts, *_off_grid(rows.select(_KEY), grid)])
+    first = first.with_columns(pl.col(_NEWER).fill_null(0))
+    found = pl.concat(
+        [
+            *_broken_alone(first, [runs.keys for runs in all_runs]),
+            _broken(_with_ids(first), _ids()),
+            _not_the_sum(first),
+            *(part for runs in all_runs for part in runs.off_grid),
+        ]
+    )
     return found.group_by(_KEY).agg(pl.col("note").unique().sort().alias("notes")).sort(_KEY)
+
+
+class _Runs(NamedTuple):
+    """The rows of an instrument, those that follow each other and differ in nothing but their start
+    taken once.
+
+    Attributes:
+        keys: The width and the start of all rows, in order.
+        first: The first row of each run, with the instrument's number as `of`, with its `wider`,
+            `within` and `is_made` (`_with_wider`), and with its `index` and the `number` of rows.
+        off_grid: What is wrong with the keys.
+    """
+
+    keys: pl.DataFrame
+    first: pl.DataFrame
+    off_grid: Sequence[pl.DataFrame]
+
+
+def _runs(rows: pl.DataFrame, of: int, day: date) -> _Runs:
+    widths = tuple(rows["width_seconds"].unique().sort().to_list())
+    grid = _grid(widths, rows.schema["width_seconds"], day)
+    keys, off_grid = rows.select(_ROW_KEY), []
+    grid_keys = grid.select(_ROW_KEY)
+    if not keys.equals(grid_keys):
+        rows = rows.sort(_ROW_KEY)
+        keys = rows.select(_ROW_KEY)
+        grid = _with_wider(keys, widths)
+        off_grid = [
+            each.with_columns(of=pl.lit(of, pl.Int32)).select(*_KEY, "note")
+            for each in _off_grid(keys, grid_keys)
+        ]
+    values = pl.exclude("bar_start")
+    # A row with the id of a trade, or that is compared with smaller ones, is a run by itself.
+    is_alone = pl.any_horizontal(pl.col("first_id", "last_id").is_not_null())
+    differs = rows.select(
+        pl.any_horizontal(values.ne_missing(values.shift()), is_alone)
+    ).to_series()
+    index = (differs | grid["begins"]).arg_true()
+    after = index.shift(-1, fill_value=rows.height)
+    first = rows[index].hstack(grid.select("wider", "within", "is_made")[index])
+    first = first.with_columns(
+        pl.lit(of, pl.Int32).alias("of"),
+        index.cast(pl.Int64).alias("index"),
+        (after - index).cast(pl.Int64).alias("number"),
+    )
+    return _Runs(keys, first, off_grid)
 
 
 @lru_cache(1)  # the instruments of a day have the same
 def _grid(widths: tuple[int, ...], kind: pl.DataType, day: date) -> pl.DataFrame:
-    """The keys of all intervals of a day, in order."""
+    """The keys of all intervals of a day, in order, with what `_with_wider` adds."""
     start = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - Polars' naive UTC
     end = start + timedelta(seconds=_SECONDS_PER_DAY)
     none = pl.DataFrame(schema={"width_seconds": kind, "bar_start": pl.Datetime("us")})
@@ -73,26 +152,45 @@ def _grid(widths: tuple[int, ...], kind: pl.DataType, day: date) -> pl.DataFrame
         )
         for width in widths
     ]
-    return pl.concat([none, *starts])
+    return _with_wider(pl.concat([none, *starts]), widths)
 
 
-def _broken_alone(rows: pl.DataFrame) -> pl.DataFrame:
-    """As `_broken` of `_one_row`, asked once of rows that differ in nothing but their start."""
-    runs = _runs(rows, rows["differs"])
-    found = _broken(runs, _one_row(), ["index", "number"])
+def _with_wider(keys: pl.DataFrame, widths: Sequence[int]) -> pl.DataFrame:
+    """Keys with how they lie in those of the next width.
+
+    Returns:
+        The keys, and of each row `wider`, the next width if it is a multiple, and `within`, the
+        start of the interval of that width; whether it `is_made` of smaller ones; and whether it
+        `begins` a run, whatever its values are.
+    """
+    wider = {narrow: wide for narrow, wide in pairwise(widths) if wide % narrow == 0}
+    width = pl.col("width_seconds")
+    wide = pl.coalesce(None, *(pl.when(width == each).then(wider[each]) for each in wider))
+    wide_us = pl.col("wider").cast(pl.Int64) * 1_000_000
+    within = pl.col("bar_start").dt.epoch("us") // wide_us * wide_us
+    return (
+        keys.lazy()
+        .with_columns(
+            wide.cast(keys.schema["width_seconds"]).alias("wider"),
+            width.is_in(list(wider.values())).alias("is_made"),
+        )
+        .with_columns(within.cast(keys.schema["bar_start"]).alias("within"))
+        .with_columns(
+            begins=pl.col("is_made")
+            | (pl.col("within") != pl.col("within").shift()).fill_null(value=False)
+        )
+        .collect()
+    )
+
+
+def _broken_alone(first: pl.DataFrame, keys: Sequence[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """As `_broken` of `_one_row`, of all rows of each run."""
+    found = _broken(first, _one_row(), ["of", "index", "number"])
     found = found.with_columns(
         at=pl.int_ranges("index", pl.col("index") + pl.col("number"))
     ).explode("at")
-    return rows[found["at"]].select(*_KEY, found["note"])
-
-
-def _runs(rows: pl.DataFrame, is_first: pl.Series) -> pl.DataFrame:
-    """The first row of each run, with its `index` and the `number` of rows; no other is copied."""
-    index = is_first.arg_true()
-    after = index.shift(-1, fill_value=rows.height)
-    return rows[index].with_columns(
-        index.cast(pl.Int64).alias("index"), (after - index).cast(pl.Int64).alias("number")
-    )
+    for (of,), rows in found.partition_by("of", as_dict=True).items():
+        yield keys[of][rows["at"]].hstack(rows.select("of", "note")).select(*_KEY, "note")
 
 
 def _broken(rows: pl.DataFrame, rules: _Rules, key: Sequence[str] = _KEY) -> pl.DataFrame:
@@ -169,22 +267,22 @@ def _all_or_none(columns: pl.Expr) -> pl.Expr:
 def _of_steps(name: str, steps: str) -> pl.Expr:
     """Whether a value is its number of steps times the step that most rows have."""
     value, number = pl.col(name), pl.col(steps)
-    return _near(value, number * (value / number).filter(number > 0).median())
+    return _near(value, number * (value / number).filter(number > 0).median().over("of"))
 
 
 def _near(value: pl.Expr, other: pl.Expr) -> pl.Expr:
     return (value - other).abs() <= _ROUNDING * pl.max_horizontal(value.abs(), other.abs())
 
 
-def _with_ids(rows: pl.DataFrame) -> pl.DataFrame:
+def _with_ids(first: pl.DataFrame) -> pl.DataFrame:
     """The rows that have an id of a trade."""
     ids = "first_id", "last_id"
-    return rows.select(*_KEY, *ids).filter(pl.any_horizontal(pl.col(ids).is_not_null()))
+    return first.select(*_KEY, *ids).filter(pl.any_horizontal(pl.col(ids).is_not_null()))
 
 
 def _ids() -> _Rules:
     """What holds of each row with an id and those before it of its width."""
-    before = pl.col("last_id").forward_fill().shift(1).over("width_seconds")
+    before = pl.col("last_id").forward_fill().shift(1).over("of", "width_seconds")
     return {
         "The id of its first trade is not above those of the bars before.": pl.col("first_id")
         > before
@@ -194,21 +292,17 @@ def _ids() -> _Rules:
 def _off_grid(keys: pl.DataFrame, grid: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Intervals of the day without a row or with several, and rows of no such interval."""
     for frame, sentence in (
-        (grid.join(keys, on=_KEY, how="anti"), "The interval has no row."),
-        (keys.join(grid, on=_KEY, how="anti"), "It begins where no bar of the day does."),
-        (keys.filter(pl.struct(_KEY).is_duplicated()), "The interval has more than one row."),
+        (grid.join(keys, on=_ROW_KEY, how="anti"), "The interval has no row."),
+        (keys.join(grid, on=_ROW_KEY, how="anti"), "It begins where no bar of the day does."),
+        (keys.filter(pl.struct(_ROW_KEY).is_duplicated()), "The interval has more than one row."),
     ):
         yield frame.with_columns(pl.lit(sentence).alias("note"))
 
 
-def _not_the_sum(rows: pl.DataFrame, widths: Sequence[int]) -> pl.DataFrame:
+def _not_the_sum(first: pl.DataFrame) -> pl.DataFrame:
     """The wider bars that are not the aggregation of the smaller ones."""
-    wider = {narrow: wide for narrow, wide in pairwise(widths) if wide % narrow == 0}
-    # They lie behind the narrowest, which are most: to filter those takes as long as all the rest.
-    narrowest = rows["width_seconds"] == min(widths, default=0)
-    is_wider = pl.col("width_seconds").is_in(list(wider.values()))
-    larger = rows[int(narrowest.sum()) :].filter(is_wider)
-    both = larger.join(_aggregated(rows, wider), on=_KEY, how="left", suffix="_made")
+    larger = first.filter("is_made")
+    both = larger.join(_aggregated(first), on=_KEY, how="left", suffix="_made")
     prices = [name.format(each) for name in ("{}_ticks", "{}") for each in _OHLC]
     books = [name.format(each) for name in ("mid_{}", "spread_{}_ticks") for each in _OHLC]
     near = {
@@ -228,28 +322,15 @@ def _not_the_sum(rows: pl.DataFrame, widths: Sequence[int]) -> pl.DataFrame:
     )
 
 
-def _aggregated(rows: pl.DataFrame, wider: Mapping[int, int]) -> pl.DataFrame:
-    """The bars that follow from the smaller ones, given the next width of each.
-
-    Rows of an interval that differ in nothing but their start are taken once.
-    """
-    width, share, number = pl.col("width_seconds"), pl.col("valid_share"), pl.col("number")
-    wide = pl.coalesce(None, *(pl.when(width == each).then(wider[each]) for each in wider))
-    within = pl.col("bar_start").dt.epoch("us") // pl.col("wide_us") * pl.col("wide_us")
-    of = (
-        rows.lazy()
-        .with_columns((wide.cast(pl.Int64) * 1_000_000).alias("wide_us"))
-        .with_columns(within.cast(rows.schema["bar_start"]).alias("within"))
-        .select("wide_us", "within")
-        .with_columns(begins=pl.col("within") != pl.col("within").shift())
-        .collect()
-    )
+def _aggregated(first: pl.DataFrame) -> pl.DataFrame:
+    """The bars that follow from the smaller ones."""
+    share, number = pl.col("valid_share"), pl.col("number")
     return (
-        _runs(rows.hstack(of), rows["differs"] | of["begins"])
-        .filter(pl.col("wide_us").is_not_null())
+        first.filter(pl.col("wider").is_not_null())
         .group_by(
-            (pl.col("wide_us") // 1_000_000).cast(rows.schema["width_seconds"]).alias(_KEY[0]),
-            pl.col("within").alias(_KEY[1]),
+            "of",
+            pl.col("wider").alias("width_seconds"),
+            pl.col("within").alias("bar_start"),
             maintain_order=True,
         )
         .agg(

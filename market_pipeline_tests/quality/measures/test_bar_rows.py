@@ -17,6 +17,7 @@ from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.bars import QUOTE_COLUMNS, day_bars
 from market_pipeline.metrics.tables import BARS
 from market_pipeline.quality.intervals import NO_SPANS, day_bounds_ns
+from market_pipeline.quality.measures import bar_rows
 from market_pipeline.quality.measures.bar_rows import bar_violations
 from market_pipeline.sources.batches import Trades
 
@@ -76,9 +77,16 @@ def changed(where, **columns):
 
 def found(bars):
     """(width, start in seconds, sentences) of each violation."""
+    ((_, number, violations),) = bar_violations([("one", bars)], DAY)
+    assert bars.height == number
+    return located(violations)
+
+
+def located(violations):
+    """As `found`, of what was found."""
     return [
         (width, round((start - MIDNIGHT).total_seconds()), notes)
-        for width, start, notes in bar_violations(bars, DAY).iter_rows()
+        for width, start, notes in violations.iter_rows()
     ]
 
 
@@ -190,3 +198,32 @@ def test_a_bar_off_the_grid():
 
     assert [(3_600, 7_200, ["The interval has no row."])] == found(moved)[:1]
     assert "It begins where no bar of the day does." in found(moved)[1][2]
+
+
+FAULTS = ({"volume": pl.lit(float("inf"))}, {"first_id": pl.lit(-1)}, {"mid_low": pl.lit(1.0)})
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.sampled_from([None, *FAULTS, "none", "missing", "mixed"]), max_size=6), st.data()
+)
+def test_several_instruments(faults, data):
+    """What is asked of several together is what is asked of each, wherever they are parted."""
+    frames = []
+    for seed, fault in enumerate(faults):
+        bars = sound(seed=seed % 3)
+        if isinstance(fault, dict):
+            bars = changed(HOUR, **fault)
+        elif fault == "none":
+            bars = bars[:0]
+        elif fault == "missing":
+            bars = bars.filter(~HOUR)
+        elif fault == "mixed":
+            bars = bars.sample(fraction=1, shuffle=True, seed=seed)
+        frames.append(bars)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bar_rows, "_ROWS_HELD", data.draw(st.sampled_from([1, 300, 1 << 15])))
+        together = list(bar_violations(enumerate(frames), DAY))
+
+    assert [(at, bars.height) for at, bars in enumerate(frames)] == [each[:2] for each in together]
+    assert [found(bars) for bars in frames] == [located(each) for *_, each in together]
