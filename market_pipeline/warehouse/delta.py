@@ -6,8 +6,8 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -39,6 +39,7 @@ __all__ = [
     "PARTITION_BY",
     "PublishedFile",
     "add_new_columns",
+    "borrowed",
     "changes_since",
     "commit_file",
     "create_delta_table",
@@ -197,16 +198,10 @@ def files_now(
 
     The log is read once for each version: a run asks for the files of a day dozens of times.
     """
-    folder = warehouse.table_dir(table)
     with _opening:
-        known = _opened.get(folder)
-        if known is None or _is_behind(warehouse, table, known):
-            _opened.pop(folder, None)
-            delta = delta_table(warehouse, table)
-            if delta is None:
-                return []
-            known = _Opened(delta, _stamp(commit_file(warehouse, table, delta.version())))
-            _opened[folder] = known
+        known = _newest(warehouse, table)
+        if known is None:
+            return []
         if day is None:
             return published_files(known.delta, day, instruments)
         if day not in known.days:
@@ -215,14 +210,49 @@ def files_now(
     return [file for file in files if instruments is None or file.instrument in instruments]
 
 
-def _is_behind(warehouse: Warehouse, table: Table, known: _Opened) -> bool:
-    """Whether the table went on, or was begun afresh; versions leave no number out."""
-    version = known.delta.version()
-    return (
-        known.commit is None
-        or known.commit != _stamp(commit_file(warehouse, table, version))
-        or commit_file(warehouse, table, version + 1).exists()
-    )
+@contextmanager
+def borrowed(warehouse: Warehouse, table: Table) -> Iterator[DeltaTable | None]:
+    """The Delta table at its newest version, for the block alone; None as of `delta_table`.
+
+    What the block commits, `files_now` and the next block read as what came since.
+    """
+    folder = warehouse.table_dir(table)
+    with _opening:
+        known = _newest(warehouse, table)
+        _opened.pop(folder, None)
+    yield None if known is None else known.delta
+    if known is not None:
+        _opened[folder] = known
+
+
+def _newest(warehouse: Warehouse, table: Table) -> _Opened | None:
+    """The newest version, for who holds `_opening`.
+
+    To open a log takes twice as long as to go on in it.
+    """
+    folder = warehouse.table_dir(table)
+    known = _opened.pop(folder, None)
+    if known is None or not _is_as_read(warehouse, table, known):
+        delta = delta_table(warehouse, table)
+    elif commit_file(warehouse, table, known.delta.version() + 1).exists():
+        delta = known.delta
+        _once_it_is_shared(delta.update_incremental)
+    else:
+        _opened[folder] = known
+        return known
+    if delta is None:
+        return None
+    _opened[folder] = _Opened(delta, _stamp(commit_file(warehouse, table, delta.version())))
+    return _opened[folder]
+
+
+def _is_as_read(warehouse: Warehouse, table: Table, known: _Opened) -> bool:
+    """Whether neither the log was begun afresh, nor the table went on for who borrowed it.
+
+    Then columns came to it, or a checkpoint, at which who opens it afresh begins.
+    """
+    commit = commit_file(warehouse, table, known.delta.version())
+    return known.commit is not None and known.commit == _stamp(commit)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

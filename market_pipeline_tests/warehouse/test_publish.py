@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from datetime import timedelta
 from itertools import pairwise
@@ -112,6 +113,34 @@ class TestPublish:
             len(current_files(warehouse, BBO, DAY, [PERP])),
             scan(warehouse, BBO).collect().height,
         )
+
+    def test_log_of_many_commits(self, warehouse: Warehouse):
+        """Each tenth commit has a checkpoint of its mode, after which reading and columns go on."""
+        warehouse.prepare()
+        days = [DAY + timedelta(days=number) for number in range(12)]
+        for run, day in enumerate(days, 1):
+            publish(warehouse, BBO, day, [stage(warehouse, PERP, run, day)])
+            assert 1 == len(current_files(warehouse, BBO, day))
+        log = warehouse.table_dir(BBO) / "_delta_log"
+        (checkpoint,) = log.glob("*.checkpoint.parquet")
+
+        assert f"{10:020}" == checkpoint.name.partition(".")[0]
+        assert len({path.stat().st_mode for path in log.iterdir()}) == 1
+        assert {("BINANCE_FUTURES", f"{day}"): n for n, day in enumerate(days, 1)} == runs(
+            warehouse
+        )
+
+    def test_after_a_failed_commit(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
+        """What the Delta library holds of a table after an error is not gone on from."""
+        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
+        with monkeypatch.context() as full:
+            full.setattr(DeltaTable, "create_write_transaction", _no_space)
+            with pytest.raises(OSError, match="No space"):
+                publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 2)])
+
+        assert {("BINANCE_FUTURES", "2024-08-08"): 1} == runs(warehouse)
+        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 3)])
+        assert {("BINANCE_FUTURES", "2024-08-08"): 3} == runs(warehouse)
 
     def test_properties(self, warehouse: Warehouse):
         """The commit tells the day, the instruments and the properties it was made with."""
@@ -237,6 +266,10 @@ class TestPublish:
 
         assert 3 == version
         assert {("BINANCE_FUTURES", "2024-08-08"): 3} == runs(warehouse, day=DAY)
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def stage_parts(
