@@ -114,8 +114,7 @@ def replay_close(
         raise ValueError("a day without a delta row has nothing to replay a book through")
     first = read[0]
     begin_ns, begin_number = _beginning(first)
-    rebuild = Rebuild(price_scale, size_scale, options, start=start)
-    snapshot, compared = None, None
+    rebuild, snapshot, compared = None, None, None
     for candidate in _near(snapshots, begin_ns):
         number = int(candidate.sequence_number[0])
         if _read_up_to(number, read, source, close):
@@ -126,6 +125,8 @@ def replay_close(
             if rebuild.figures["snapshots_compared"]:
                 snapshot, compared = candidate, _row_of(rows, number)
                 break
+    if rebuild is None:
+        rebuild = Rebuild(price_scale, size_scale, options, start=start)
     differences = []
     if snapshot is not None:
         is_untouched = begin_number > snapshot.sequence_number[0]
