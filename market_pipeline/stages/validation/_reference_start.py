@@ -15,7 +15,6 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +30,6 @@ from market_pipeline.books.state import HISTORY_SNAPSHOTS
 from market_pipeline.books.tables import CHECKPOINTS
 from market_pipeline.sources.batches import SnapshotBatch
 from market_pipeline.sources.crypto_lake import SNAPSHOTS, read_raw
-from market_pipeline.stages.rebuild.seed import closing_book
 from market_pipeline.stages.validation.context import InstrumentDay
 from market_pipeline.warehouse.read import scan
 
@@ -123,7 +121,7 @@ def _first(day: InstrumentDay) -> list[Start]:
     record = day.record
     if record.seed != "previous_close":
         return [Start(None, 0, 0, 0)]
-    close = closing_book(day.warehouse, day.instrument.id, day.day - timedelta(days=1))
+    close = day.close_before
     seed = record.seed_sequence_number, record.seed_ts_receipt_ns
     if close is None or (close["sequence_number"], close["ts_receipt_ns"]) != seed:
         return []

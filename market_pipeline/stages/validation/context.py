@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,7 @@ from market_pipeline.sources.crypto_lake_trades import read_trades
 from market_pipeline.stages.published_rows import count_rows, read_rows
 from market_pipeline.stages.raw.message_index import day_messages
 from market_pipeline.stages.raw.objects import RegisteredDay
+from market_pipeline.stages.rebuild.seed import closing_book
 from market_pipeline.stages.validation.lookups import Lookups
 from market_pipeline.warehouse.layout import Warehouse, make_private_folder
 from market_pipeline.warehouse.read import DayRows
@@ -118,6 +120,15 @@ class InstrumentDay:
         )
         count = count_rows(self.books.bbo, self.instrument)
         return Messages(*mapped(parts, list(_MESSAGES.values()), count, self.warehouse.staging_dir))
+
+    @cached_property
+    def close_before(self) -> dict[str, Any] | None:
+        """The row of `books.checkpoints` that the day before ended with, if any.
+
+        Raises:
+            CheckpointError, OSError: As `closing_book`.
+        """
+        return closing_book(self.warehouse, self.instrument.id, self.day - timedelta(days=1))
 
     @cached_property
     def snapshot_files(self) -> list[Path]:

@@ -24,7 +24,7 @@ from market_pipeline.sources.crypto_lake_trades import read_trade_times
 from market_pipeline.stages.rebuild.close_replay import CloseReplay, LevelDifference, replay_close
 from market_pipeline.stages.rebuild.day_join import Break, breaks_between, why_not_replayed
 from market_pipeline.stages.rebuild.gap_scan import suspect_gaps
-from market_pipeline.stages.rebuild.seed import closing_book, keyframe_of
+from market_pipeline.stages.rebuild.seed import keyframe_of
 from market_pipeline.stages.validation.context import InstrumentDay
 
 __all__ = ["measure_day_boundary"]
@@ -42,7 +42,7 @@ def measure_day_boundary(day: InstrumentDay) -> Measured:
     before = day.day - timedelta(days=1)
     steps = day.record.scales
     try:
-        row = closing_book(day.warehouse, day.instrument.id, before)
+        row = day.close_before
         if row is None:
             return Measured()
         close = keyframe_of(row, *steps)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import PurePosixPath
 
 from market_pipeline.books.flags import INVALIDATING
@@ -19,7 +18,6 @@ from market_pipeline.quality.words import measured
 from market_pipeline.sources.crypto_lake import DELTAS, SNAPSHOTS, TRADES
 from market_pipeline.stages.published_rows import records_of
 from market_pipeline.stages.raw.same_bytes import SameBytes, same_bytes
-from market_pipeline.stages.rebuild.seed import closing_book
 from market_pipeline.stages.validation.context import InstrumentDay
 from market_pipeline.stages.validation.lookups import failed_identity
 
@@ -211,11 +209,10 @@ def _price_before(day: InstrumentDay) -> float | None:
 
     None if nothing is known, or if that day was of foreign files itself.
     """
-    before = day.day - timedelta(days=1)
     if failed_identity(day.lookups.reports_before, day.instrument):
         return None
     try:
-        book = closing_book(day.warehouse, day.instrument.id, before)
+        book = day.close_before
     except CheckpointError:
         book = None  # the check `day_boundary` tells of it
     if book and not book["flags"] & INVALIDATING:
