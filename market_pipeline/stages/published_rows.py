@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.warehouse.read import DayRows
@@ -23,12 +25,16 @@ def of_instrument(instrument: Instrument) -> pl.Expr:
 
 def records_of(table: pl.DataFrame, instrument: Instrument, row: type[_Row]) -> list[_Row]:
     """The rows of one instrument in a day of a small table, each as an object of its type."""
-    return row.read(table.filter(of_instrument(instrument)))
+    # Of so few rows a filter's query takes longer than all the rest.
+    is_of = (table["exchange"] == instrument.venue) & (table["symbol"] == instrument.symbol)
+    places = np.flatnonzero(is_of.to_numpy()).tolist()
+    return [row.from_record(table.row(at, named=True)) for at in places]
 
 
 def count_rows(rows: DayRows, instrument: Instrument) -> int:
     """How many rows an instrument has; the footers of its files tell, so no row is read."""
-    return int(rows.of(instrument.id).select(pl.len()).collect().item())
+    files = rows.files.get(instrument.id, ())
+    return sum(pq.read_metadata(file).num_rows for file in files)
 
 
 def read_rows(
