@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_pipeline.books.flags import INVALIDATING, BookFlag
+from market_pipeline.books.state import read_only
 from market_pipeline.jit import inlined_kernel, kernel
+from market_pipeline.metrics.moments import Moments
 from market_pipeline.quality.intervals import FloatArray, IntArray
 
 __all__ = [
@@ -106,18 +108,22 @@ class TouchWalk(NamedTuple):
 
     Attributes:
         start_ns, width_ns: Of the intervals.
+        row_of, repeats, starts_ns: As those of `Moments`.
         spans: int64, shape (k, 2): when nothing was observed.
         steps_ns: int64, shape (steps,): sampling steps of returns.
         state: int64, of the last row.
         next_ns, last_mid2: int64, shape (steps,): when each step samples next, and the last mid
             sampled; 0 for none that a return may begin with.
-        sums: float64, shape (intervals, len(SUMS)).
-        counts: int64, shape (intervals, len(COUNTS)).
+        sums: float64, shape (rows, len(SUMS)): what each interval of a row has.
+        counts: int64, shape (rows, len(COUNTS)).
         variance, returns: float64 and int64, shape (intervals, steps).
     """
 
     start_ns: int
     width_ns: int
+    row_of: IntArray
+    repeats: IntArray
+    starts_ns: IntArray
     spans: IntArray
     steps_ns: IntArray
     state: IntArray
@@ -129,21 +135,23 @@ class TouchWalk(NamedTuple):
     returns: IntArray
 
     @classmethod
-    def of(
-        cls, start_ns: int, width_ns: int, number: int, spans: IntArray, steps_ns: IntArray
-    ) -> TouchWalk:
+    def of(cls, moments: Moments, width_ns: int, spans: IntArray, steps_ns: IntArray) -> TouchWalk:
         """One that has seen no message."""
-        steps = len(steps_ns)
+        steps, number = len(steps_ns), len(moments.row_of)
+        start_ns = int(moments.starts_ns[0])
         return cls(
             start_ns,
             width_ns,
+            read_only(moments.row_of),
+            read_only(moments.repeats),
+            read_only(moments.starts_ns),
             spans,
             steps_ns,
             np.zeros(_STATE_SIZE, np.int64),
             np.full(steps, start_ns, np.int64),
             np.zeros(steps, np.int64),
-            np.zeros((number, len(SUMS))),
-            np.zeros((number, len(COUNTS)), np.int64),
+            np.zeros((moments.number, len(SUMS))),
+            np.zeros((moments.number, len(COUNTS)), np.int64),
             np.zeros((number, steps)),
             np.zeros((number, steps), np.int64),
         )
@@ -169,7 +177,8 @@ def _break_returns(walk):
 @inlined_kernel
 def _sample(walk, start_ns, end_ns, mid2):
     """Samples a mid that held from start to end at the points of every step within."""
-    day_ends_ns = walk.start_ns + walk.width_ns * walk.counts.shape[0]
+    # The last point of a day is where it ends.
+    end_ns = min(end_ns, walk.starts_ns[-1] + 1)
     for step in range(walk.steps_ns.size):
         step_ns = walk.steps_ns[step]
         next_ns = walk.next_ns[step]
@@ -179,15 +188,21 @@ def _sample(walk, start_ns, end_ns, mid2):
             next_ns += (start_ns - next_ns + step_ns - 1) // step_ns * step_ns
             walk.last_mid2[step] = 0
         last = walk.last_mid2[step]
-        while next_ns < end_ns and next_ns <= day_ends_ns:
+        while next_ns < end_ns:
+            began_ns = next_ns - step_ns
+            interval = (began_ns - walk.start_ns) // walk.width_ns
+            points = 1
+            if last == mid2 and end_ns - next_ns > step_ns:
+                # All of an interval at once, for nothing changes any more.
+                last_ns = min(walk.start_ns + (interval + 1) * walk.width_ns, end_ns - step_ns) - 1
+                points += (last_ns - began_ns) // step_ns
             if last > 0:
-                interval = (next_ns - step_ns - walk.start_ns) // walk.width_ns
-                walk.returns[interval, step] += 1
+                walk.returns[interval, step] += points
                 if last != mid2:
                     change = math.log(mid2 / last)
                     walk.variance[interval, step] += change * change
             last = mid2
-            next_ns += step_ns
+            next_ns += points * step_ns
         walk.last_mid2[step] = last
         walk.next_ns[step] = next_ns
 
@@ -206,14 +221,16 @@ def _add_time(walk, start_ns, end_ns):
         spread_bps = 20_000.0 * spread / mid2
         # No product of a price and a size, which would not fit the 53 bits of a float.
         weighted_mid = mid2 / 2.0 + spread / 2.0 * imbalance
-    number = walk.counts.shape[0]
     start_ns = max(start_ns, walk.start_ns)
-    end_ns = min(end_ns, walk.start_ns + number * walk.width_ns)
-    interval = (start_ns - walk.start_ns) // walk.width_ns
+    end_ns = min(end_ns, walk.starts_ns[-1])
+    if start_ns >= end_ns:
+        return
+    row = walk.row_of[(start_ns - walk.start_ns) // walk.width_ns]
     while start_ns < end_ns:
-        until_ns = min(end_ns, walk.start_ns + (interval + 1) * walk.width_ns)
-        held_ns = until_ns - start_ns
-        counts, sums = walk.counts[interval], walk.sums[interval]
+        until_ns = min(end_ns, walk.starts_ns[row + 1])
+        # Of each interval of the row, for all of them are held alike.
+        held_ns = (until_ns - start_ns) // walk.repeats[row]
+        counts, sums = walk.counts[row], walk.sums[row]
         counts[_VALID_NS] += held_ns
         if has_bid:
             counts[_BID_NS] += held_ns
@@ -229,7 +246,7 @@ def _add_time(walk, start_ns, end_ns):
             sums[_WEIGHTED] += weighted_mid * held_ns
             sums[_IMBALANCE] += imbalance * held_ns
         start_ns = until_ns
-        interval += 1
+        row += 1
 
 
 @inlined_kernel
@@ -340,7 +357,7 @@ def finish_quantiles(quantiles):
 def walk_touch(walk, quantiles, rows):
     """Takes further rows into account."""
     state = walk.state
-    number = walk.counts.shape[0]
+    number = walk.row_of.size
     for row in range(rows.flags.size):
         flags = np.int64(rows.flags[row])
         time_ns = rows.ts_receipt_ns[row]
@@ -357,10 +374,11 @@ def walk_touch(walk, quantiles, rows):
         interval = (time_ns - walk.start_ns) // walk.width_ns
         is_inside = time_ns >= walk.start_ns and interval < number
         if is_inside:
-            counts = walk.counts[interval]
+            moment = walk.row_of[interval]
+            counts = walk.counts[moment]
             counts[_MESSAGES] += flags & _OUTSIDE == 0
             if is_whole and state[_UNBROKEN]:
-                _add_change(walk.sums[interval], counts, state, bid, bid_lots, ask, ask_lots)
+                _add_change(walk.sums[moment], counts, state, bid, bid_lots, ask, ask_lots)
         if flags & _GAP and not state[_GAP_BEFORE]:
             state[_LOST] = 1
         if has_time:

@@ -31,7 +31,7 @@ class Moments:
     Args:
         grids: The intervals.
         instants_ns: int64: of all that happens, in any order; what lies outside is left out. None
-            makes each interval a row.
+            makes each interval a row, and so do more of them than there are intervals.
 
     Attributes:
         number: Of rows.
@@ -46,7 +46,12 @@ class Moments:
         for ratio in grids.ratios[grids.ratios > 1]:
             begins[::ratio] = True
         begins[0] = True
+        seen = 0
         for each in instants_ns or ():
+            seen += len(each)
+            if seen > grids.number:
+                begins[:] = True  # of a busy day the rest is not looked at
+                break
             interval = grids.of(each)
             within = interval[(interval >= 0) & (interval < grids.number)]
             begins[within] = True

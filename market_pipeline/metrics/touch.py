@@ -7,6 +7,8 @@ Gatheral and Oomen (2009), which is no fitted micro-price. docs/metrics.md has f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import polars as pl
 
@@ -52,7 +54,8 @@ def touch_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
     """
     steps_ns = np.array(RETURN_STEPS_MS, np.int64) * _NS_PER_MS
     unseen = read_only(day.not_observed)
-    walk = TouchWalk.of(grids.start_ns, grids.width_ns, grids.number, unseen, steps_ns)
+    moments, every = Moments(grids, _instants_ns(day)), Moments(grids, None)
+    walk = TouchWalk.of(moments, grids.width_ns, unseen, steps_ns)
     quantiles = QuantileBins.of(grids.ratios, grids.number)
     for batch in day.bbo(TOUCH_INPUT):
         rows = batch.with_columns(pl.col(*_TOUCH).fill_null(0))
@@ -61,24 +64,32 @@ def touch_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
         )
     finish_quantiles(quantiles)
     arrival_ns = np.split(quantiles.results, quantiles.offsets[1:])
-    every = Moments(grids, None)
-    divisors = every.divisors(walk.counts[:, COUNTS.index("divisor_ns")])
-    sums, counts = every.sums(walk.sums), every.sums(walk.counts)
+    divisors = moments.divisors(walk.counts[:, COUNTS.index("divisor_ns")])
+    sums, counts = moments.sums(walk.sums), moments.sums(walk.counts)
     variance, returns = every.sums(walk.variance), every.sums(walk.returns)
     widths_ns = grids.width_ns * grids.ratios
     known_steps = [np.flatnonzero(width_ns % steps_ns == 0) for width_ns in widths_ns]
 
     def columns(chosen: Chosen) -> dict[str, ColumnArray | pl.Series]:
-        counted = picked(counts, chosen)
+        rows = moments.chosen(chosen)
+        counted = picked(counts, rows)
         width_ns = np.repeat(widths_ns, [len(each) for each in chosen])
         return {
-            **_of_book(picked(sums, chosen), counted, day.tick, day.lot),
-            **_of_messages(counted, picked(arrival_ns, chosen), picked(divisors, chosen)),
+            **_of_book(picked(sums, rows), counted, day.tick, day.lot),
+            **_of_messages(counted, picked(arrival_ns, chosen), picked(divisors, rows)),
             **_of_returns(picked(variance, chosen), picked(returns, chosen), width_ns),
         }
 
     of_steps = every.changes(returns, variance, columns=known_steps)
-    return Filled(either(every.changes(sums, counts, arrival_ns), of_steps), columns)
+    of_arrivals = every.changes(arrival_ns)
+    return Filled(either(either(moments.changes(sums, counts), of_arrivals), of_steps), columns)
+
+
+def _instants_ns(day: InstrumentRows) -> Iterator[IntArray]:
+    """When the touch or what is observed may change."""
+    yield day.not_observed.ravel()
+    for rows in day.bbo(TOUCH_INPUT[:1]):
+        yield rows["ts_receipt_ns"].to_numpy()
 
 
 def _of_book(
