@@ -47,8 +47,8 @@ kept.execute("DROP TABLE wide")
 @pytest.mark.parametrize(("work", "given_mb"), [(HEAP, 50), (WIDE_TABLE, 30)])
 def test_what_is_freed_is_given_back(work, given_mb):
     """What was freed leaves the process: sixty megabytes of the heap, a table of a database."""
-    code = RESIDENT.replace("{work}", work)
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = [sys.executable, "-c", RESIDENT.replace("{work}", work)]
+    answer = subprocess.run(run, capture_output=True, text=True, check=True)
     assert float(answer.stdout) > given_mb
 
 
