@@ -13,14 +13,15 @@ lines of what its steps called.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from threading import local
+from typing import Any
 
 import sqlalchemy
-from dagster import DagsterEventType, EventLogEntry
+from dagster import AssetKey, DagsterEventType, EventLogEntry, EventLogRecord
 from dagster._core.execution.plan.inputs import StepInputData
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._serdes import ConfigurableClassData
@@ -47,6 +48,16 @@ _MADE_LAST = "SELECT count(*) FROM alembic_version"
 """Dagster makes this table last, and does not commit the revision that it notes there."""
 
 
+_NEWEST_TAG = """
+SELECT value FROM asset_event_tags
+WHERE key = ? AND event_id = (
+    SELECT max(id) FROM event_logs
+    WHERE asset_key = ? AND dagster_event_type = ? AND partition = ?
+) AND NOT EXISTS (SELECT 1 FROM asset_keys WHERE asset_key = ? AND asset_details IS NOT NULL)
+"""
+"""Of an asset that was never wiped, which its details would say."""
+
+
 class _Held(local):
     """The connection whose transaction a thread is in."""
 
@@ -55,8 +66,6 @@ class _Held(local):
 
 class EventLog(ConsolidatedSqliteEventLogStorage):
     """Dagster's consolidated event log, with connections that are used again."""
-
-    _has_later_columns = False
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         with made_by_one(Path(base_dir)):
@@ -79,6 +88,14 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
     @cached_property
     def _tables(self) -> set[str]:
         return set()
+
+    @cached_property
+    def _columns(self) -> set[str]:
+        return set()
+
+    @cached_property
+    def _newest(self) -> dict[AssetKey, tuple[str, EventLogRecord]]:
+        return {}
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlalchemy.Connection]:
@@ -121,11 +138,72 @@ class EventLog(ConsolidatedSqliteEventLogStorage):
             self._tables.add(table_name)
         return table_name in self._tables
 
-    def _has_asset_key_index_cols_on_connection(self, conn: sqlalchemy.Connection) -> bool:
-        """Whether the table of assets has its later columns; none ever goes."""
-        if not self._has_later_columns:
-            self._has_later_columns = super()._has_asset_key_index_cols_on_connection(conn)
-        return self._has_later_columns
+    def _has_asset_key_col_on_connection(
+        self, conn: sqlalchemy.Connection, column_name: str
+    ) -> bool:
+        """Whether the table of assets has a column; none ever goes."""
+        if column_name not in self._columns:
+            if not super()._has_asset_key_col_on_connection(conn, column_name):
+                return False
+            self._columns.add(column_name)
+        return True
+
+    def get_latest_tags_by_partition(
+        self,
+        asset_key: AssetKey,
+        event_type: DagsterEventType,
+        tag_keys: Sequence[str],
+        asset_partitions: Sequence[str] | None = None,
+        before_cursor: int | None = None,
+        after_cursor: int | None = None,
+    ) -> Mapping[str, Mapping[str, str]]:
+        """By partition, the tags of the newest event, of which each step asks for each input.
+
+        Dagster's own answers what is not asked of one partition and one tag, or has no answer.
+        """
+        partitions = asset_partitions or ()
+        if len(partitions) == len(tag_keys) == 1 and before_cursor is after_cursor is None:
+            (tag,), (partition,), asset = tag_keys, partitions, asset_key.to_string()
+            wanted = (tag, asset, event_type.value, partition, asset)
+            with self.index_connection() as connection:
+                found = connection.exec_driver_sql(_NEWEST_TAG, wanted).scalar()
+            if found is not None:
+                return {partition: {tag: found}}
+        return super().get_latest_tags_by_partition(
+            asset_key, event_type, tag_keys, asset_partitions, before_cursor, after_cursor
+        )
+
+    def _get_asset_entry_values(
+        self, event: EventLogEntry, event_id: int, has_asset_key_index_cols: bool
+    ) -> dict[str, Any]:
+        """What the table of assets is to have of an event."""
+        values = super()._get_asset_entry_values(event, event_id, has_asset_key_index_cols)
+        of_dagster = event.dagster_event
+        if "last_materialization" in values and of_dagster and of_dagster.asset_key:
+            as_kept = values["last_materialization"], EventLogRecord(event_id, event)
+            self._newest[of_dagster.asset_key] = as_kept
+        return values
+
+    def _get_latest_materialization_records(
+        self, raw_asset_rows: Iterable[Any]
+    ) -> Mapping[AssetKey, EventLogRecord | None]:
+        """By asset, its newest materialization: what this process wrote as it is, the rest read.
+
+        Each step asks for those of all its inputs, which have what the UI shows of them.
+        """
+        found: dict[AssetKey, EventLogRecord | None] = {}
+        others = []
+        for row in raw_asset_rows:
+            asset = AssetKey.from_db_string(row["asset_key"])
+            text, record = self._newest.get(asset, ("", None)) if asset else ("", None)
+            # One with details was wiped once, and what came before that counts no more.
+            if asset and text == row["last_materialization"] and row["asset_details"] is None:
+                found[asset] = record
+            else:
+                others.append(row)
+        if others:
+            found |= super()._get_latest_materialization_records(others)
+        return found
 
     def dispose(self) -> None:
         """Closes the connections."""

@@ -8,6 +8,7 @@ from contextlib import closing
 import dagster as dg
 import pytest
 import sqlalchemy
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 
 from market_pipeline.defs.event_log import EventLog
@@ -17,6 +18,12 @@ from market_pipeline.defs.event_log import EventLog
 def price() -> int:
     """An asset with an event or two."""
     return 1
+
+
+@dg.asset(partitions_def=dg.DailyPartitionsDefinition("2025-01-01"))
+def daily_price() -> dg.MaterializeResult:
+    """An asset of days, which tells something."""
+    return dg.MaterializeResult(metadata={"rows": 3, "text": dg.MetadataValue.md("*x*")})
 
 
 @dg.asset
@@ -75,6 +82,38 @@ class TestEventLog:
 
         assert [0, 1] == [len(each) for each in kept]
         assert "LOADED_INPUT" == kept[1][0].event_log_entry.dagster_event_type.value
+
+    def test_newest_of_an_asset_is_as_dagsters_own(self, on_disk, tmp_path):
+        """What a step asks of its inputs is answered alike: none, made, made again and wiped."""
+        log, own = on_disk.event_log_storage, ConsolidatedSqliteEventLogStorage(str(tmp_path))
+        asked = daily_price.key, dg.DagsterEventType.ASSET_MATERIALIZATION
+        found = []
+        for change in (None, "2025-01-01", "2025-01-01", "2025-01-02", "wipe", "2025-01-02"):
+            if change == "wipe":
+                on_disk.wipe_assets([daily_price.key])
+            elif change:
+                dg.materialize([daily_price], instance=on_disk, partition_key=change)
+            records = log.get_asset_records([daily_price.key])
+            assert own.get_asset_records([daily_price.key]) == records
+            for days in (["2025-01-01"], ["2025-01-02"], ["2025-01-01", "2025-01-02"]):
+                tags = log.get_latest_tags_by_partition(*asked, [DATA_VERSION_TAG], days)
+                assert own.get_latest_tags_by_partition(*asked, [DATA_VERSION_TAG], days) == tags
+                found.append([*tags])
+
+        one, two = "2025-01-01", "2025-01-02"
+        made, both = [[one], [], [one]], [[one], [two], [one, two]]
+        assert [[], [], [], *made, *made, *both, [], [], [], [], [two], [two]] == found
+
+    def test_another_process_makes_an_asset(self, on_disk, tmp_path):
+        """What this process wrote of an asset is not taken for the newest after that."""
+        dg.materialize([price], instance=on_disk)
+        other = EventLog(str(tmp_path))
+        ours = on_disk.event_log_storage.get_asset_records([price.key])
+        event = ours[0].asset_entry.last_materialization_record.event_log_entry
+        other.store_event(event._replace(run_id="other"))
+
+        (newest,) = on_disk.event_log_storage.get_asset_records([price.key])
+        assert "other" == newest.asset_entry.last_materialization_record.run_id
 
     def test_keeps_nobody_out_between_events(self, on_disk, tmp_path):
         """A connection that stays open has no transaction: another process may lock the file."""
