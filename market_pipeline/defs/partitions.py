@@ -11,7 +11,7 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from market_pipeline.config.settings import load_settings
 from market_pipeline.defs.step_times import step_metadata
 
-__all__ = ["DAILY", "day_of", "green_if", "is_green"]
+__all__ = ["DAILY", "day_of", "green_if", "newest_green"]
 
 DAILY = dg.DailyPartitionsDefinition(start_date=load_settings().start_date.isoformat())
 
@@ -52,7 +52,9 @@ def green_if(
     return {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 
 
-def is_green(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> bool:
-    """Whether this run or an earlier one found data of the day."""
+def newest_green(
+    context: dg.AssetCheckExecutionContext, asset: dg.AssetKey
+) -> dg.EventLogRecord | None:
+    """The newest event by which this run or an earlier one found data of the day; None without."""
     of_day = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[context.partition_key])
-    return bool(context.instance.fetch_materializations(of_day, limit=1).records)
+    return next(iter(context.instance.fetch_materializations(of_day, limit=1).records), None)

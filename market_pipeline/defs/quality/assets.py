@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from datetime import date, timedelta
+from datetime import timedelta
 
 import dagster as dg
 import polars as pl
 
-from market_pipeline.audit.record import anchor
+from market_pipeline.audit.record import anchor, record
 from market_pipeline.books.record import RebuildRecord
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.defs.anchors import AUDIT_ANCHOR
@@ -38,8 +37,9 @@ from market_pipeline.stages.recorded_day import UnchangedDay
 from market_pipeline.stages.validation.context import PublishedBooks
 from market_pipeline.stages.validation.day import ValidatedDay, report_day
 from market_pipeline.stages.validation.lookups import Lookups, report_made_of
-from market_pipeline.tables import open_catalogue
 from market_pipeline.warehouse.read import DayRows
+from market_pipeline.warehouse.working import ensure_table
+from market_pipeline.warehouse.working_file import writing
 
 __all__ = ["ASSETS"]
 
@@ -93,7 +93,7 @@ def validate_day(
             "quality_findings": PartitionRows(found, made, made_of),
         }
     )
-    metadata = _of_verdicts(rows, book_rebuilds, _coverage(pipeline, raw.day, rows))
+    metadata = _of_verdicts(rows, book_rebuilds, _coverage(context, pipeline, rows))
     metadata["unchanged"] = unchanged_table(unchanged)
     if noted := anchor(pipeline.warehouse.data_dir):
         metadata[AUDIT_ANCHOR] = dg.MetadataValue.json(noted)
@@ -142,10 +142,17 @@ def _of_verdicts(rows: Sequence[ReportRow], book_rebuilds: pl.DataFrame, coverag
     }
 
 
-def _coverage(pipeline: Pipeline, day: date, rows: Sequence[ReportRow]) -> str:
+def _coverage(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, rows: Sequence[ReportRow]
+) -> str:
     """The days up to this one: what is published, and what this run is about to publish."""
+    day = day_of(context)
     start = day - timedelta(days=_COVERAGE_DAYS - 1)
-    with closing(open_catalogue(pipeline.warehouse.data_dir)) as connection:
+    what = {"table": VALIDATION_REPORT.sql_name, "days": [f"{start}", f"{day}"]}
+    record(pipeline.warehouse.data_dir, "read", what, why=context.run_id)
+    # To open the catalogue takes three times as long.
+    with writing(pipeline.warehouse, ()) as connection:
+        ensure_table(connection, VALIDATION_REPORT)
         published = read_coverage(connection, start, day)
     return coverage_plot(with_rows(published, rows), start, day)
 

@@ -7,6 +7,9 @@ from itertools import chain
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
@@ -17,7 +20,7 @@ from market_pipeline.capture.klines import KLINE_SECONDS, day_differences
 from market_pipeline.config.instruments import Instrument, listed_on, load_instruments
 from market_pipeline.defs.describe import Line, markdown_text, table_metadata
 from market_pipeline.defs.interrupts import run_step
-from market_pipeline.defs.partitions import DAILY, day_of, is_green
+from market_pipeline.defs.partitions import DAILY, day_of, newest_green
 from market_pipeline.defs.resources import Pipeline
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.metrics.tables import BARS
@@ -73,15 +76,18 @@ def _spec(check: Check) -> dg.AssetCheckSpec:
         )
 
 
+_SPECS = {check.name: _spec(check) for check in _CHECKS}
+
+
 @dg.multi_asset_check(
     name="quality_checks",
-    specs=[_spec(check) for check in _CHECKS],
+    specs=[*_SPECS.values()],
     can_subset=True,
 )
 @run_step
 def quality_checks(
     context: dg.AssetCheckExecutionContext, pipeline: Pipeline
-) -> Iterator[dg.AssetCheckResult]:
+) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
     """Hold the figures of the day's report against the thresholds its verdicts were given by,
     those of its metrics against what their columns declare, and grades of fidelity.
 
@@ -104,8 +110,9 @@ def quality_checks(
     ]
     unreported = [each.id for each in pipeline.selected if each.id not in rows]
     selected = context.selected_asset_check_keys
-    green = {key for key in {each.asset_key for each in selected} if is_green(context, key)}
-    asked = {each.name for each in selected if each.asset_key in green}
+    newest = {key: newest_green(context, key) for key in {each.asset_key for each in selected}}
+    green = {key.to_user_string(): made for key, made in newest.items() if made is not None}
+    asked = {each.name for each in selected if each.asset_key.to_user_string() in green}
     of_metrics, of_features = _of_metrics(instruments, published[daily.sql_name])
     found += [*of_metrics, *_of_fidelity(instruments, published[fidelity.sql_name])]
     places = pl.concat([published[findings_of_day.sql_name], of_features])
@@ -124,7 +131,9 @@ def quality_checks(
         absent = [] if check.name in _READ_OF else unreported
         if check.name in asked and (findings or absent):
             outcomes = _outcomes(day_of(context), findings, absent)
-            yield _result(check, findings, places.filter(check=check.name), absent, outcomes)
+            of_check = places.filter(check=check.name)
+            yield dg.Output(None, _SPECS[check.name].get_python_identifier())
+            yield _evaluation(check, green[check.asset], findings, of_check, absent, outcomes)
             evaluated.add(check.name)
     _take_back(context, {each.name for each in selected} - evaluated)
 
@@ -223,21 +232,28 @@ def _take_back(context: dg.AssetCheckExecutionContext, unsaid: Collection[str]) 
             )
 
 
-def _result(
+def _evaluation(
     check: Check,
+    checked: dg.EventLogRecord,
     findings: list[_Finding],
     places: pl.DataFrame,
     unreported: list[str],
     outcomes: DayOutcomes,
-) -> dg.AssetCheckResult:
+) -> dg.AssetCheckEvaluation:
+    """What Dagster makes of a result, for which it looks for what is `checked` once a check."""
     failed = [finding for finding in findings if not finding[1].passed]
     severe = any(outcome.severity == "ERROR" for _, outcome in failed)
     texts = [f"{instrument.id}: {outcome.summary}" for instrument, outcome in failed]
     if unreported:
         texts.append(f"No report row of this day for {', '.join(unreported)}: materialize it.")
-    return dg.AssetCheckResult(
+    return dg.AssetCheckEvaluation(
         check_name=check.name,
-        asset_key=check.asset,
+        asset_key=dg.AssetKey(check.asset),
+        target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
+            storage_id=checked.storage_id, run_id=checked.run_id, timestamp=checked.timestamp
+        ),
+        blocking=_SPECS[check.name].blocking,
+        partition=f"{outcomes.day}",
         passed=not texts,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
         description=markdown_text("\n\n".join(texts)) or check.sentence,
