@@ -13,6 +13,7 @@ import pytest
 from deltalake import DeltaTable
 
 from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.warehouse import publish as publishing
 from market_pipeline.warehouse.catalogue import connect, refresh
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
@@ -129,6 +130,17 @@ class TestPublish:
         assert {("BINANCE_FUTURES", f"{day}"): n for n, day in enumerate(days, 1)} == runs(
             warehouse
         )
+
+    def test_log_of_many_files(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
+        """The more files a table has, the rarer are checkpoints, each of which names them all."""
+        monkeypatch.setattr(publishing, "_FILES_A_CHECKPOINT", 15)
+        for run in range(1, 41):
+            day = DAY + timedelta(days=run)
+            publish(warehouse, BBO, day, [stage(warehouse, PERP, run, day)])
+        log = warehouse.table_dir(BBO) / "_delta_log"
+
+        made = sorted(int(path.name[:20]) for path in log.glob("*.checkpoint.parquet"))
+        assert [10, 20, 40] == made
 
     def test_after_a_failed_commit(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
         """What the Delta library holds of a table after an error is not gone on from."""
