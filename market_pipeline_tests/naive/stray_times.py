@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 
 def naive_strays(times, tolerance):
     """Which times are further than the tolerance on the wrong side of those of the series."""
@@ -13,11 +15,11 @@ def naive_strays(times, tolerance):
         if lengths[at] == wanted:
             chosen.add(at)
             wanted -= 1
-    found = []
-    for at, time in enumerate(times):
-        before = [times[j] for j in chosen if j < at]
-        after = [times[j] for j in chosen if j > at]
-        is_stray = max(before, default=time) - time > tolerance
-        is_stray |= time - min(after, default=time) > tolerance
-        found.append(is_stray and at not in chosen)
-    return found
+    infinite, numbers = float("inf"), range(len(times))
+    before = accumulate((times[at] if at in chosen else -infinite for at in numbers), max)
+    after = accumulate((times[at] if at in chosen else infinite for at in reversed(numbers)), min)
+    nearest = zip(times, before, reversed(list(after)), strict=True)
+    return [
+        at not in chosen and (highest - time > tolerance or time - lowest > tolerance)
+        for at, (time, highest, lowest) in enumerate(nearest)
+    ]
