@@ -48,7 +48,7 @@ def shared_gigabyte(path: Path) -> Path:
         return pa.StringArray.from_buffers(1, ends, letters)
 
     rows = pa.concat_tables(sides(2, beginning(first)) for first in range(4))
-    return write(path, rows, compression_level=1)
+    return write(path, rows, compression_level=-7)
 
 
 def prefixed_text(path: Path, *, rows: int = 2_000) -> Path:
