@@ -33,7 +33,7 @@ PYTEST := $(PYTHON_OF_TESTS) -m pytest
 
 test: setup ## Lint, compile the kernels meanwhile, then run the tests that are not slow
 	@$(MAKE) --no-print-directory --jobs=2 lint kernels collected
-	$(PYTHON_OF_TESTS) $(COUNTED) -m pytest
+	$(PYTHON_OF_TESTS) $(COUNTED) -m pytest $(COUNTED_BY)
 
 # The workers start together: each of them would compile every module of the tests, 11 s of CPU.
 collected: setup
@@ -53,10 +53,11 @@ lines: setup ## `make test`, and which lines of the package its tests run
 		COUNTED="-m slipcover --json --out $(LINES)/python.json --omit $$(grep \
 		--recursive --files-with-matches --extended-regexp --include='*.py' \
 		'^ *@(inlined_|callback_)?kernel|^ *@njit|^@intrinsic|OnMessage' market_pipeline \
-		| paste --serial --delimiters=,)"
+		| paste --serial --delimiters=,)" COUNTED_BY="-p market_pipeline_tests.counted_lines"
 	MARKET_PIPELINE_SAMPLE_DATA=none $(PYTHON_OF_TESTS) -m slipcover --json \
 		--out $(LINES)/kernels.json --omit market_pipeline/sources/simulated/_kernel.py -m pytest \
-		--quiet --numprocesses=2 -m "not attack" -p market_pipeline_tests.plain_kernels \
+		--quiet --numprocesses=2 -m "not attack" -p market_pipeline_tests.counted_lines \
+		-p market_pipeline_tests.plain_kernels \
 		--disable-warnings -r "" $(addprefix market_pipeline_tests/,$(OF_KERNELS))
 	$(BIN)/python -m slipcover --skip-covered --fail-under 90 --out $(LINES)/all.json \
 		--merge $(LINES)/python.json $(LINES)/kernels.json
