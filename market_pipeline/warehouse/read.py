@@ -109,7 +109,7 @@ def scan_files(table: Table, files: Sequence[Path]) -> pl.LazyFrame:
 
     A column that came to the table after a file was written is null in that file's rows.
     """
-    stored, declared = _schemas(table)
+    stored, declared, differing = _schemas(table)
     if not files:
         return table.with_computed(pl.LazyFrame(schema=declared))
     rows = pl.scan_parquet(
@@ -120,10 +120,15 @@ def scan_files(table: Table, files: Sequence[Path]) -> pl.LazyFrame:
         missing_columns="insert",
         extra_columns="ignore",
     )
-    return table.with_computed(rows.cast(declared))
+    return table.with_computed(rows.cast(differing))
 
 
 @lru_cache
-def _schemas(table: Table) -> tuple[pl.Schema, pl.Schema]:
-    """The columns of the table's files, and those that readers get before the computed ones."""
-    return empty_frame(stored_schema(table)).schema, empty_frame(table.arrow_schema).schema
+def _schemas(table: Table) -> tuple[pl.Schema, pl.Schema, pl.Schema]:
+    """The columns of the table's files, those that readers get before the computed ones, and of
+    these what is stored otherwise: to plan a cast of a column that stays as it is takes time, too.
+    """
+    stored = empty_frame(stored_schema(table)).schema
+    declared = empty_frame(table.arrow_schema).schema
+    differing = {name: kind for name, kind in declared.items() if kind != stored[name]}
+    return stored, declared, pl.Schema(differing)
