@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ from market_pipeline._lowering import LeanLowering
 from market_pipeline._machine_code import Cache, FilePerSignature, held_by_this_process
 
 __all__ = ["callback_kernel", "inlined_kernel", "is_compiled", "kernel"]
+
+_LOG = logging.getLogger(__name__)
 
 _GIVEN = os.environ.get("NUMBA_CACHE_DIR")
 _CACHE_FOLDER = Path(_GIVEN) if _GIVEN else user_cache_path("market_pipeline") / "numba"
@@ -274,9 +277,16 @@ class _Kernel(CPUDispatcher):
         return _Part(self.py_func, targetoptions=options, pipeline_class=_Compiler)
 
     def enable_caching(self) -> None:
-        """Keeps the machine code in the folder of the package's sources as they are."""
-        # The cached code is unpickled, so nobody else may write there.
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Keeps the machine code in the folder of the package's sources as they are.
+
+        Where there can be no such folder, each process compiles, with a warning in its log.
+        """
+        try:
+            # The cached code is unpickled, so nobody else may write there.
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            _warn_once(str(error))
+            return
         config = vars(numba.config)
         elsewhere = config["CACHE_DIR"]
         config["CACHE_DIR"] = str(self._folder)
@@ -315,6 +325,15 @@ class _Kernel(CPUDispatcher):
                 self.enable_caching()
             with held_by_this_process(lock), _compiling(self.targetctx, _library_class=_Library):
                 return super().compile(sig)
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    _LOG.warning(
+        "compiled kernels cannot be kept (%s): each process compiles what it calls, up to half a "
+        "minute. Set NUMBA_CACHE_DIR to a folder that only you may write to.",
+        reason,
+    )
 
 
 def _folder(function: Callable[..., object]) -> Path:

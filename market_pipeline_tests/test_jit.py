@@ -331,3 +331,14 @@ def test_a_disk_without_room(cache: Path, monkeypatch: pytest.MonkeyPatch):
 
     assert 3 == jit.kernel(total_of)(np.array([1, 2]))
     assert not [*cache.rglob("*.nbi")]
+
+
+def test_no_folder_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Kernels are called though their machine code cannot be kept, with one warning in the log."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(jit, "_CACHE_FOLDER", tmp_path / "file" / "cache")
+
+    assert [3, 3] == [jit.kernel(total_of)(np.array([1, 2])) for _ in range(2)]
+    assert 1 == caplog.text.count("Set NUMBA_CACHE_DIR to a folder")
