@@ -297,11 +297,14 @@ def changes_since(warehouse: Warehouse, table: Table, version: int) -> tuple[int
 def settle_log(folder: Path) -> None:
     """Make the newest commit survive a power cut, and share the log files as `share_log`.
 
-    The Delta library leaves the flush to the system.
+    The Delta library leaves the flush to the system. Of a table whose checkpoint is there by its
+    name alone it opens no version.
     """
     commit = share_log(folder)
     if commit is not None:
         sync(commit)
+        if (checkpoint := commit.with_suffix(".checkpoint.parquet")).exists():
+            sync(checkpoint)
         sync(commit.parent)
 
 

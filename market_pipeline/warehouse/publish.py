@@ -8,6 +8,7 @@ before a commit or as it is after it, and files it already opened stay until `va
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
@@ -43,6 +44,8 @@ from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
 
 __all__ = ["publish", "vacuum", "where_it_lies", "withdraw"]
+
+_LOG = logging.getLogger(__name__)
 
 _APPLICATION = "market_pipeline"
 _COMMITS_A_CHECKPOINT = 10
@@ -172,7 +175,7 @@ def vacuum(
         warehouse: Where to clean.
         table: A table whose `storage` is "delta".
         retention: How long ago a file must have been replaced, or left behind by a killed run;
-            longer than any reader runs.
+            longer than any reader runs, at most `KEEP_REPLACED`: later no checkpoint tells when.
         dry_run: Whether to delete nothing and only say what would be.
 
     Raises:
@@ -276,11 +279,23 @@ def _write_commit(
         ),
     )
     if version % _COMMITS_A_CHECKPOINT == 0:
-        delta.update_incremental()
-        files = pa.table(delta.get_add_actions()).num_rows
-        if version % (_COMMITS_A_CHECKPOINT * max(1, files // _FILES_A_CHECKPOINT)) == 0:
-            delta.create_checkpoint()
+        try:
+            _make_checkpoint(delta, version)
+        except (OSError, DeltaError) as error:  # what is committed is published all the same
+            _LOG.warning(
+                "Version %d of %s is published, but got no checkpoint, so that the table takes "
+                "longer to open until a later one has one: %s",
+                *(version, delta.table_uri, error),
+            )
     return version
+
+
+def _make_checkpoint(delta: DeltaTable, version: int) -> None:
+    """Of a version just committed, unless the table has so many files that a later one has it."""
+    delta.update_incremental()
+    files = pa.table(delta.get_add_actions()).num_rows
+    if version % (_COMMITS_A_CHECKPOINT * max(1, files // _FILES_A_CHECKPOINT)) == 0:
+        delta.create_checkpoint()
 
 
 def _move_in(warehouse: Warehouse, table: Table, day: date, file: StagedFile) -> None:

@@ -142,6 +142,36 @@ class TestPublish:
         made = sorted(int(path.name[:20]) for path in log.glob("*.checkpoint.parquet"))
         assert [10, 20, 40] == made
 
+    def test_no_space_for_a_checkpoint(
+        self,
+        warehouse: Warehouse,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ):
+        """What is committed is published, though there was no space to make opening it quicker."""
+        monkeypatch.setattr(publishing, "_COMMITS_A_CHECKPOINT", 2)
+        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
+        with monkeypatch.context() as full:
+            full.setattr(DeltaTable, "create_checkpoint", _no_space)
+            assert 2 == publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 2)])
+
+        assert "No space left on device" in caplog.text
+        assert {("BINANCE_FUTURES", "2024-08-08"): 2} == runs(warehouse)
+
+    def test_checkpoint_survives_a_power_cut(
+        self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    ):
+        """A checkpoint's bytes are flushed before its name: one without them shuts the table."""
+        monkeypatch.setattr(publishing, "_COMMITS_A_CHECKPOINT", 2)
+        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
+        flushed: list[str] = []
+        monkeypatch.setattr(
+            "market_pipeline.warehouse.delta.sync", lambda at: flushed.append(at.name)
+        )
+        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 2)])
+
+        assert [f"{2:020}.json", f"{2:020}.checkpoint.parquet", "_delta_log"] == flushed
+
     def test_after_a_failed_commit(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
         """What the Delta library holds of a table after an error is not gone on from."""
         publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
