@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -49,5 +50,11 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     pa.default_memory_pool().release_unused()
     # DuckDB, which has one allocator for all databases of a process, does it when a limit is set.
-    with duckdb.default_connection().cursor() as any_database:
-        any_database.execute("SET memory_limit = current_setting('memory_limit')")
+    with _empty_database().cursor() as connection:
+        connection.execute("SET memory_limit = '1GB'")
+
+
+@cache
+def _empty_database() -> duckdb.DuckDBPyConnection:
+    """One of our own: the default one is the user's, who may have set its limit or locked it."""
+    return duckdb.connect(config={"threads": 1})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -50,6 +51,17 @@ def test_what_is_freed_is_given_back(work, given_mb):
     run = [sys.executable, "-c", RESIDENT.replace("{work}", work)]
     answer = subprocess.run(run, capture_output=True, text=True, check=True)
     assert float(answer.stdout) > given_mb
+
+
+def test_the_users_database_keeps_its_limit():
+    """DuckDB's default connection is the user's: what they set there stays as it is."""
+    ask = "SELECT current_setting('memory_limit')"
+    with duckdb.default_connection().cursor() as users:
+        users.execute("SET memory_limit = '1.4GiB'")
+        before = users.execute(ask).fetchone()
+        give_back_memory()
+        assert before == users.execute(ask).fetchone()
+        users.execute("RESET memory_limit")
 
 
 def test_what_is_in_use_stays():
