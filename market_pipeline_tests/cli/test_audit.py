@@ -160,14 +160,16 @@ class TestRuns:
         assert 0 == runs.good.exit_code
         ours = [each for each in entries(workspace.data_dir) if each.component == "run"]
         by = Counter(
-            (each.action, each.what["table"]) for each in ours if each.what["day"] == f"{DAY}"
+            (each.action, each.what["table"]) for each in ours if each.what.get("day") == f"{DAY}"
         )
+        month = [each.what for each in ours if each.what.get("days", ("", ""))[1] == f"{DAY}"]
         written = [each.what for each in ours if each.action == "write"]
         books = [each["sha256"] for each in written if each["table"] == "books.bbo"]
         raw = [each["objects"] for each in written if each["table"] == "lake.raw_book_deltas"]
         assert {64} == {len(each[GOOD]) for each in books if GOOD in each}
         assert {64} == {len(sha256) for each in raw for sha256 in each.values()}
         assert by["read", "books.bbo"] > 0
+        assert {"quality.validation_report"} == {each["table"] for each in month}
         assert len({each.why for each in ours}) >= 4
 
     def test_a_read_is_recorded(self, workspace: Workspace, runs: Runs):
