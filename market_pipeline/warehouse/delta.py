@@ -222,7 +222,9 @@ def borrowed(warehouse: Warehouse, table: Table) -> Iterator[DeltaTable | None]:
         _opened.pop(folder, None)
     yield None if known is None else known.delta
     if known is not None:
-        _opened[folder] = known
+        # Another thread that has just read a newer version would else return this one.
+        with _opening:
+            _opened[folder] = known
 
 
 def _newest(warehouse: Warehouse, table: Table) -> _Opened | None:

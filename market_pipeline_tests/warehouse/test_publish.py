@@ -5,6 +5,7 @@ import errno
 import os
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -13,6 +14,7 @@ import pytest
 from deltalake import DeltaTable
 
 from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.warehouse import delta
 from market_pipeline.warehouse import publish as publishing
 from market_pipeline.warehouse.catalogue import connect, refresh
 from market_pipeline.warehouse.layout import Warehouse
@@ -158,9 +160,7 @@ class TestPublish:
         assert "No space left on device" in caplog.text
         assert {("BINANCE_FUTURES", "2024-08-08"): 2} == runs(warehouse)
 
-    def test_checkpoint_survives_a_power_cut(
-        self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_a_checkpoint_is_flushed(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
         """A checkpoint's bytes are flushed before its name: one without them shuts the table."""
         monkeypatch.setattr(publishing, "_COMMITS_A_CHECKPOINT", 2)
         publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
@@ -171,6 +171,19 @@ class TestPublish:
         publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 2)])
 
         assert [f"{2:020}.json", f"{2:020}.checkpoint.parquet", "_delta_log"] == flushed
+
+    def test_what_is_kept_of_a_log(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
+        """A thread that publishes puts nothing older in place of what another one is reading."""
+
+        class Guarded(dict[Path, object]):
+            def __setitem__(self, folder: Path, known: object) -> None:
+                assert delta._opening.locked()
+                super().__setitem__(folder, known)
+
+        monkeypatch.setattr(delta, "_opened", known := Guarded())
+        for run in (1, 2):
+            publish(warehouse, BBO, DAY, [stage(warehouse, PERP, run)])
+        assert [warehouse.table_dir(BBO)] == [*known]
 
     def test_after_a_failed_commit(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
         """What the Delta library holds of a table after an error is not gone on from."""
