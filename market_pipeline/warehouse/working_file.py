@@ -94,7 +94,7 @@ def writing(
     path = warehouse.working_database
     with holding(warehouse, WORKING_LOCK):
         known = _known.pop(path, None)
-        if known is not None and known.mark == working_mark(warehouse):
+        if known is not None and known.mark is not None and known.mark == working_mark(warehouse):
             _known[path] = known
         with open_database(warehouse) as connection:
             connection.begin()

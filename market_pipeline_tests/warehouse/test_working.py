@@ -9,7 +9,7 @@ import pytest
 
 from market_pipeline.errors import PublishError, WarehouseBusyError
 from market_pipeline.memory import allocated_bytes
-from market_pipeline.warehouse import working
+from market_pipeline.warehouse import working, working_file
 from market_pipeline.warehouse.file_views import text
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
@@ -317,6 +317,18 @@ class TestReadDay:
 
         assert [{1}, {2}, {3}, {4}] == seen
         assert {5} == {*read_rows(warehouse, REPORT, DAY)["run"]}
+
+    def test_what_waits_in_the_log_is_read(self, warehouse: Warehouse, monkeypatch):
+        """States that leave commits in the log have no mark, so none of them is taken for another."""
+        replace_rows(warehouse, REPORT, DAY, None, report([PERP], 1))
+        monkeypatch.setattr(working_file, "working_mark", lambda _: None)
+        first = read_day(warehouse, [REPORT], DAY)[REPORT.sql_name]
+        path = warehouse.working_database
+        with duckdb.connect(str(path)) as other:  # as another process that writes
+            other.execute(f"UPDATE {REPORT.sql_name} SET run = 2")
+        second = read_day(warehouse, [REPORT], DAY)[REPORT.sql_name]
+
+        assert [[1], [2]] == [each["run"].to_list() for each in (first, second)]
 
     def test_a_table_with_another_column(self, warehouse: Warehouse):
         """Rows are those of the columns that are asked for, though the table was read before."""
