@@ -319,7 +319,7 @@ class TestReadDay:
         assert {5} == {*read_rows(warehouse, REPORT, DAY)["run"]}
 
     def test_what_waits_in_the_log_is_read(self, warehouse: Warehouse, monkeypatch):
-        """States that leave commits in the log have no mark, so none of them is taken for another."""
+        """States that leave commits in the log have no mark: none is taken for another."""
         replace_rows(warehouse, REPORT, DAY, None, report([PERP], 1))
         monkeypatch.setattr(working_file, "working_mark", lambda _: None)
         first = read_day(warehouse, [REPORT], DAY)[REPORT.sql_name]
