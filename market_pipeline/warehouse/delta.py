@@ -98,6 +98,7 @@ def delta_table(
 
     Raises:
         MissingDataError: That version is not there (any more).
+        PublishError: The log of the table is damaged.
     """
     folder = warehouse.table_dir(table)
     try:
@@ -107,8 +108,18 @@ def delta_table(
             return None
         problem: DeltaError | None = None
     except DeltaError as error:
-        if version is None:
+        if machine_errno(error) is not None:
             raise
+        if version is None:
+            raise PublishError(
+                f"the log of {table.sql_name} cannot be read: {error}",
+                next_step=(
+                    "Move its newest *.checkpoint.parquet and _last_checkpoint away: with all "
+                    "commits there, it is read without them. Else move the table's folder away and "
+                    "materialize its days again; the raw files are untouched."
+                ),
+                file=folder / "_delta_log",
+            ) from error
         problem = error
     raise MissingDataError(
         f"{table.sql_name} has no version {version}",

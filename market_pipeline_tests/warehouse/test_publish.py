@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import os
 from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -14,8 +12,6 @@ import pytest
 from deltalake import DeltaTable
 
 from market_pipeline.errors import PublishError, WarehouseBusyError
-from market_pipeline.warehouse import delta
-from market_pipeline.warehouse import publish as publishing
 from market_pipeline.warehouse.catalogue import connect, refresh
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.locks import holding
@@ -116,86 +112,6 @@ class TestPublish:
             len(current_files(warehouse, BBO, DAY, [PERP])),
             scan(warehouse, BBO).collect().height,
         )
-
-    def test_log_of_many_commits(self, warehouse: Warehouse):
-        """Each tenth commit has a checkpoint of its mode, after which reading and columns go on."""
-        warehouse.prepare()
-        days = [DAY + timedelta(days=number) for number in range(12)]
-        for run, day in enumerate(days, 1):
-            publish(warehouse, BBO, day, [stage(warehouse, PERP, run, day)])
-            assert 1 == len(current_files(warehouse, BBO, day))
-        log = warehouse.table_dir(BBO) / "_delta_log"
-        (checkpoint,) = log.glob("*.checkpoint.parquet")
-
-        assert f"{10:020}" == checkpoint.name.partition(".")[0]
-        assert len({path.stat().st_mode for path in log.iterdir()}) == 1
-        assert {("BINANCE_FUTURES", f"{day}"): n for n, day in enumerate(days, 1)} == runs(
-            warehouse
-        )
-
-    def test_log_of_many_files(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
-        """The more files a table has, the rarer are checkpoints, each of which names them all."""
-        monkeypatch.setattr(publishing, "_FILES_A_CHECKPOINT", 15)
-        for run in range(1, 41):
-            day = DAY + timedelta(days=run)
-            publish(warehouse, BBO, day, [stage(warehouse, PERP, run, day)])
-        log = warehouse.table_dir(BBO) / "_delta_log"
-
-        made = sorted(int(path.name[:20]) for path in log.glob("*.checkpoint.parquet"))
-        assert [10, 20, 40] == made
-
-    def test_no_space_for_a_checkpoint(
-        self,
-        warehouse: Warehouse,
-        monkeypatch: pytest.MonkeyPatch,
-        caplog: pytest.LogCaptureFixture,
-    ):
-        """What is committed is published, though there was no space to make opening it quicker."""
-        monkeypatch.setattr(publishing, "_COMMITS_A_CHECKPOINT", 2)
-        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
-        with monkeypatch.context() as full:
-            full.setattr(DeltaTable, "create_checkpoint", _no_space)
-            assert 2 == publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 2)])
-
-        assert "No space left on device" in caplog.text
-        assert {("BINANCE_FUTURES", "2024-08-08"): 2} == runs(warehouse)
-
-    def test_a_checkpoint_is_flushed(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
-        """A checkpoint's bytes are flushed before its name: one without them shuts the table."""
-        monkeypatch.setattr(publishing, "_COMMITS_A_CHECKPOINT", 2)
-        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
-        flushed: list[str] = []
-        monkeypatch.setattr(
-            "market_pipeline.warehouse.delta.sync", lambda at: flushed.append(at.name)
-        )
-        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 2)])
-
-        assert [f"{2:020}.json", f"{2:020}.checkpoint.parquet", "_delta_log"] == flushed
-
-    def test_what_is_kept_of_a_log(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
-        """A thread that publishes puts nothing older in place of what another one is reading."""
-
-        class Guarded(dict[Path, object]):
-            def __setitem__(self, folder: Path, known: object) -> None:
-                assert delta._opening.locked()
-                super().__setitem__(folder, known)
-
-        monkeypatch.setattr(delta, "_opened", known := Guarded())
-        for run in (1, 2):
-            publish(warehouse, BBO, DAY, [stage(warehouse, PERP, run)])
-        assert [warehouse.table_dir(BBO)] == [*known]
-
-    def test_after_a_failed_commit(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
-        """What the Delta library holds of a table after an error is not gone on from."""
-        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
-        with monkeypatch.context() as full:
-            full.setattr(DeltaTable, "create_write_transaction", _no_space)
-            with pytest.raises(OSError, match="No space"):
-                publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 2)])
-
-        assert {("BINANCE_FUTURES", "2024-08-08"): 1} == runs(warehouse)
-        publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 3)])
-        assert {("BINANCE_FUTURES", "2024-08-08"): 3} == runs(warehouse)
 
     def test_properties(self, warehouse: Warehouse):
         """The commit tells the day, the instruments and the properties it was made with."""
@@ -321,10 +237,6 @@ class TestPublish:
 
         assert 3 == version
         assert {("BINANCE_FUTURES", "2024-08-08"): 3} == runs(warehouse, day=DAY)
-
-
-def _no_space(*_: object, **__: object) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def stage_parts(
