@@ -105,7 +105,7 @@ def test_what_is_kept_of_a_log(warehouse: Warehouse, monkeypatch: pytest.MonkeyP
 
 
 def test_after_a_failed_commit(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
-    """What the Delta library holds of a table after an error is not gone on from."""
+    """What the Delta library holds of a table after an error is not used again."""
     publish(warehouse, BBO, DAY, [stage(warehouse, PERP, 1)])
     with monkeypatch.context() as full:
         full.setattr(DeltaTable, "create_write_transaction", _no_space)
