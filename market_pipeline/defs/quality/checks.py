@@ -110,9 +110,9 @@ def quality_checks(
     ]
     unreported = [each.id for each in pipeline.selected if each.id not in rows]
     selected = context.selected_asset_check_keys
-    newest = {key: newest_green(context, key) for key in {each.asset_key for each in selected}}
-    green = {key.to_user_string(): made for key, made in newest.items() if made is not None}
-    asked = {each.name for each in selected if each.asset_key.to_user_string() in green}
+    keys = {each.asset_key for each in selected}
+    green = {key: made for key in keys if (made := newest_green(context, key)) is not None}
+    asked = {each.name for each in selected if each.asset_key in green}
     of_metrics, of_features = _of_metrics(instruments, published[daily.sql_name])
     found += [*of_metrics, *_of_fidelity(instruments, published[fidelity.sql_name])]
     places = pl.concat([published[findings_of_day.sql_name], of_features])
@@ -133,7 +133,8 @@ def quality_checks(
             outcomes = _outcomes(day_of(context), findings, absent)
             of_check = places.filter(check=check.name)
             yield dg.Output(None, _SPECS[check.name].get_python_identifier())
-            yield _evaluation(check, green[check.asset], findings, of_check, absent, outcomes)
+            checked = green[dg.AssetKey(check.asset)]
+            yield _evaluation(check, checked, findings, of_check, absent, outcomes)
             evaluated.add(check.name)
     _take_back(context, {each.name for each in selected} - evaluated)
 
