@@ -31,13 +31,15 @@ def with_sound_times(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     latest: int | None = None
     has_time = (pl.col("flags") & int(NO_TIME)) == 0
     for batch in batches:
-        timed = batch.with_columns(
-            pl.when(has_time)
-            .then("ts_receipt_ns")
-            .forward_fill()
-            .fill_null(pl.lit(latest, pl.Int64))
-            .alias("ts_receipt_ns")
-        ).filter(pl.col("ts_receipt_ns").is_not_null())
+        timed = batch
+        if (batch["flags"].to_numpy() & NO_TIME).any():  # else all of it would be copied
+            timed = batch.with_columns(
+                pl.when(has_time)
+                .then("ts_receipt_ns")
+                .forward_fill()
+                .fill_null(pl.lit(latest, pl.Int64))
+                .alias("ts_receipt_ns")
+            ).filter(pl.col("ts_receipt_ns").is_not_null())
         if timed.height:
             latest = int(timed["ts_receipt_ns"][-1])
         yield timed

@@ -11,7 +11,8 @@ prices have another size. docs/metrics.md has formulas and edges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -21,11 +22,7 @@ from market_pipeline.books.state import DEPTH_LEVELS, read_only
 from market_pipeline.mapped import ColumnArray
 from market_pipeline.metrics._change_kernel import COUNTED, Changes, add_changes
 from market_pipeline.metrics._depth_kernel import AVERAGED, Depths, add_depths
-from market_pipeline.metrics.book_batches import (
-    with_book_in_force,
-    with_sound_times,
-    with_valid_since,
-)
+from market_pipeline.metrics.book_batches import with_sound_times, with_valid_since
 from market_pipeline.metrics.change_columns import CHANGED_LEVELS, CHANGED_TICKS, OFI_LEVELS
 from market_pipeline.metrics.day_rows import (
     Chosen,
@@ -59,6 +56,9 @@ _CONFIRMED = tuple(f"{side}_levels_confirmed" for side in _SIDES)
 _KEYS = ("ts_receipt_ns", "sequence_number", "flags")
 _COLUMNS = (*_KEYS, *_LEVELS, *_CONFIRMED)
 
+_OF_BOOKS: Final = (*_LEVELS, *_CONFIRMED, "ts_receipt_ns", "flags", "valid_since")
+_NO_NULL: Final = [pl.col(*_LEVELS).fill_null(0), pl.col(*_CONFIRMED).fill_null(DEPTH_LEVELS)]
+
 
 def depth_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
     """The columns of `DEPTH_COLUMNS` and of `DEPTH_CHANGE_COLUMNS`.
@@ -70,18 +70,14 @@ def depth_columns(day: InstrumentRows, grids: NestedGrids) -> Filled:
     moments = Moments(grids, _instants_ns(day))
     grid = Grid(moments.starts_ns)
     depths, changes = Depths.of(moments.number), Changes.of(moments.number)
-    no_null = [pl.col(*_LEVELS).fill_null(0), pl.col(*_CONFIRMED).fill_null(DEPTH_LEVELS)]
     batches = with_sound_times(with_valid_since(day.depth(_COLUMNS), day.bbo(_KEYS)))
-    for rows, _ in with_book_in_force(batches):
-        state, at, held_ns = pieces(
-            rows["ts_receipt_ns"].to_numpy(), rows["flags"].to_numpy(), grid, day.not_observed
-        )
-        levels = rows.select(*no_null[:1]).to_numpy(order="fortran").T
-        confirmed = rows.select(no_null[1].cast(pl.Int64)).to_numpy(order="fortran").T
-        of_levels = [read_only(each) for each in (levels, confirmed)]
+    for number, books in _books(batches):
+        ts_receipt_ns, flags, valid_since = books[-3:, :number]
+        of_levels = [read_only(each) for each in np.split(books[:-3], [len(_LEVELS)])]
+        state, at, held_ns = pieces(ts_receipt_ns, flags, grid, day.not_observed)
         parts = state, at, held_ns // moments.repeats[at]
         add_depths(depths, *map(read_only, parts), *of_levels)
-        pairs = _pairs(rows, grid, day.not_observed)
+        pairs = _pairs(ts_receipt_ns, flags, valid_since, grid, day.not_observed)
         add_changes(changes, *map(read_only, pairs), *of_levels)
     sums, reach = moments.sums(depths.sums), moments.largest(depths.reach)
     held, valid_ns = moments.sums(depths.held_ns), moments.sums(depths.valid_ns)
@@ -109,11 +105,43 @@ def _instants_ns(day: InstrumentRows) -> Iterator[IntArray]:
         yield rows["ts_receipt_ns"].to_numpy()
 
 
-def _pairs(rows: pl.DataFrame, grid: Grid, not_observed: IntArray) -> tuple[IntArray, BoolArray]:
+def _books(batches: Iterable[pl.DataFrame]) -> Iterator[tuple[int, IntArray]]:
+    """The books of each batch, and before them the one that was in force.
+
+    That is the last one before the batch, at the largest receipt time so far; before all of them it
+    is an invalid one without a level.
+
+    Yields:
+        How many they are; and int64, shape (len(_OF_BOOKS), that or more), in which the next ones
+        are written, too.
+    """
+    books = np.zeros((len(_OF_BOOKS), 1), np.int64)
+    books[_OF_BOOKS.index("flags")] = INVALIDATING
+    number = 1
+    for batch in batches:
+        before, number = books[:, number - 1], 1 + batch.height
+        if number > books.shape[1]:
+            books = np.empty((len(_OF_BOOKS), number), np.int64)
+        books[:, 0] = before
+        has_null = any(batch[name].null_count() for name in _OF_BOOKS)
+        rows = batch.with_columns(_NO_NULL) if has_null else batch
+        for column, name in zip(books, _OF_BOOKS, strict=True):
+            column[1:number] = rows[name].to_numpy()
+        yield number, books
+        books[-3, number - 1] = books[-3, :number].max()
+
+
+def _pairs(
+    ts_receipt_ns: IntArray,
+    flags: IntArray,
+    valid_since: IntArray,
+    grid: Grid,
+    not_observed: IntArray,
+) -> tuple[IntArray, BoolArray]:
     """Which interval each row is in, and whether it is compared with the row before."""
-    time_ns = running_time_ns(rows["ts_receipt_ns"].to_numpy())
-    is_valid = (rows["flags"].to_numpy() & np.uint16(INVALIDATING)) == 0
-    is_pair = rows["valid_since"].to_numpy() & grid.hold(time_ns)
+    time_ns = running_time_ns(ts_receipt_ns)
+    is_valid = (flags & np.int64(INVALIDATING)) == 0
+    is_pair = (valid_since != 0) & grid.hold(time_ns)
     is_pair[1:] &= is_valid[:-1] & (overlap_ns(time_ns[:-1], time_ns[1:], not_observed) == 0)
     return grid.of(time_ns), is_pair
 

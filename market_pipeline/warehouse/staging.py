@@ -32,6 +32,7 @@ __all__ = [
     "StagedFile",
     "StagedWriter",
     "abandon",
+    "rows_of_group",
     "staging_age",
     "staging_in_use",
     "stale_staging",
@@ -108,9 +109,8 @@ class StagedWriter:
         self._table = table
         self._instrument = instrument
         self._part = part
-        group_rows = max(1, min(row_group_rows, ROW_GROUP_BYTES // _row_bytes(table)))
-        self._chunk_rows = min(group_rows, _chunk_rows(table))
-        self._group_rows = group_rows // self._chunk_rows * self._chunk_rows
+        self._group_rows = rows_of_group(table, row_group_rows)
+        self._chunk_rows = min(self._group_rows, _chunk_rows(table))
         self._folder = warehouse.staging_dir
         self._metadata = dict(sorted((metadata or {}).items()))
         self._schema = _written_schema(table)
@@ -288,6 +288,13 @@ def _written_schema(table: Table) -> pa.Schema:
             for field in stored_schema(table)
         ]
     )
+
+
+def rows_of_group(table: Table, row_group_rows: int = ROW_GROUP_ROWS) -> int:
+    """Rows of each row group of a file but the last: whole chunks, if there may be so many."""
+    rows = max(1, min(row_group_rows, ROW_GROUP_BYTES // _row_bytes(table)))
+    chunk_rows = min(rows, _chunk_rows(table))
+    return rows // chunk_rows * chunk_rows
 
 
 def _chunk_rows(table: Table) -> int:

@@ -9,6 +9,7 @@ from functools import partial
 
 import polars as pl
 
+from market_pipeline.books.tables import DEPTH
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.memory import give_back_memory
 from market_pipeline.metrics.day_rows import InstrumentRows
@@ -20,12 +21,13 @@ from market_pipeline.stages.raw.objects import RawObjects
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.runs import StagedRuns
-from market_pipeline.warehouse.staging import StagedFile
+from market_pipeline.warehouse.staging import StagedFile, rows_of_group
 
 __all__ = ["MetricsDay", "metrics_day"]
 
 _BBO_BATCH_ROWS = 1 << 17
-_DEPTH_BATCH_ROWS = 1 << 14
+# A row group: of a part of one all before the part would be decoded, too.
+_DEPTH_BATCH_ROWS = rows_of_group(DEPTH)
 _TRADES_BATCH_ROWS = 1 << 17
 
 
