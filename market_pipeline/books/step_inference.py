@@ -137,9 +137,12 @@ def _take(value, row, outliers, first_rows, state):
 
 @kernel
 def _infer(values, bits, exponents, outliers, first_rows, state):
+    # By turns into one of four counts: neighbours are much alike, and to count one more where one
+    # was just counted waits for that.
     for i in range(bits.size):
-        exponents[(bits[i] >> 52) & 0xFFF] += 1
+        exponents[i & 3, (bits[i] >> 52) & 0xFFF] += 1
     power, divisor = _grid(state)
+    is_new = False
     for start in range(0, values.size, _BLOCK_VALUES):
         stop = min(start + _BLOCK_VALUES, values.size)
         used, off = _off_step(values, start, stop, power, divisor)
@@ -149,11 +152,13 @@ def _infer(values, bits, exponents, outliers, first_rows, state):
         for i in range(start, stop):
             _, is_off = _off_step(values, i, i + 1, power, divisor)
             if is_off:
+                is_new = True
                 used = state[_USED]
                 _take(values[i], state[_ROWS] + i, outliers, first_rows, state)
-                exponents[(bits[i] >> 52) & 0xFFF] -= used - state[_USED]
+                exponents[0, (bits[i] >> 52) & 0xFFF] -= used - state[_USED]
                 power, divisor = _grid(state)
     state[_ROWS] += values.size
+    return is_new
 
 
 class StepInference:
@@ -185,15 +190,21 @@ class StepInference:
         self._outliers = np.zeros(shape, np.int64)
         self._first_rows = np.zeros(shape, np.int64)
         # How many values that show a step lie between one power of two and the next.
-        self._exponents = np.zeros(_EXPONENTS, np.int64)
+        self._exponents = np.zeros((4, _EXPONENTS), np.int64)
         self._state = np.zeros(9, np.int64)
         self._state[[_TWO, _FIVE]] = _POWERS_OF_TWO - 1, _POWERS_OF_FIVE - 1
 
-    def add(self, values: NDArray[np.float64]) -> None:
-        """Takes a batch of float64 values, shape (n,), into account."""
+    def add(self, values: NDArray[np.float64]) -> bool:
+        """Takes a batch of float64 values, shape (n,), into account.
+
+        Returns:
+            False if all of them are multiples of a step that those before show, so that
+            `settled_rows` is none of theirs.
+        """
         column = read_only(values)
         bits = read_only(column.view(np.int64))
-        _infer(column, bits, self._exponents, self._outliers, self._first_rows, self._state)
+        known = self._exponents, self._outliers, self._first_rows, self._state
+        return bool(_infer(column, bits, *known))
 
     @property
     def scale(self) -> Scale | None:
@@ -251,7 +262,8 @@ class StepInference:
         """
         least = np.ceil(_LOG2_OF_STEP + math.log2(EXACT_STEPS * int(self._state[_ODD])))
         # Of a value that is 0 or not finite nobody asks.
-        bins = self._exponents[_EXPONENT_OF_ONE : _EXPONENT_OF_ONE + _LARGEST_EXPONENT + 1]
+        shown = slice(_EXPONENT_OF_ONE, _EXPONENT_OF_ONE + _LARGEST_EXPONENT + 1)
+        bins = self._exponents[:, shown].sum(axis=0)
         at_least = np.append(bins[::-1].cumsum()[::-1], 0)
         return np.asarray(at_least[np.clip(least, 0, bins.size).astype(np.int64)])
 

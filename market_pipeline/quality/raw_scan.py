@@ -90,6 +90,7 @@ class RawTableScan:
         self._day = day
         self._levels = PriceLevels(start_ns)
         self._names: dict[Path, dict[str, str]] = {}
+        self._room = np.empty((0, 0), np.float64)
         self._starts = MessageStarts() if table is DELTAS else None
         self._note = note
         self._last_message_row = self._ordered_rows = 0
@@ -110,10 +111,9 @@ class RawTableScan:
         self._domain.add(batch)
         self._outside.add(batch)
         self._levels.add(arrays["receipt_timestamp"], _price_of_each(batch, self._table))
-        self._sizes.add(_values(batch, _SIZES[self._table.name]))
+        self._sizes.add(self._values(batch, _SIZES[self._table.name]))
         names = _PRICES[self._table.name]
-        prices = _values(batch, names)
-        settled = self._prices.add(prices)
+        settled = self._prices.add(self._values(batch, names))
         if settled is not None:
             row, level = divmod(settled, len(names))
             place = self._tick_rests_on(batch, row, names[level])
@@ -122,6 +122,16 @@ class RawTableScan:
         name, most = ("trades", MAX_TRADES) if self._table is TRADES else ("messages", MAX_MESSAGES)
         if self._order.messages > most:
             raise _too_large(batch, f"{name} in a day", most)
+
+    def _values(self, batch: RawBatch, names: Sequence[str]) -> NDArray[np.float64]:
+        """The values of some columns, row after row; of several until they are asked for again."""
+        if len(names) == 1:
+            return np.asarray(batch.arrays[names[0]], np.float64)
+        columns = [batch.arrays[name] for name in names]
+        # Filled again and again: the pages of a new one took longer than to fill it.
+        if self._room.shape[0] < columns[0].size:
+            self._room = np.empty((columns[0].size, len(names)), np.float64)
+        return np.stack(columns, axis=1, out=self._room[: columns[0].size]).ravel()
 
     def _add_order(self, batch: RawBatch) -> None:
         keys = ["timestamp", "receipt_timestamp", self._sequence]
@@ -267,10 +277,3 @@ def _price_of_each(batch: RawBatch, table: RawTable) -> NDArray[np.float64]:
         return np.asarray(batch.arrays["price"], np.float64)
     bid, ask = (np.asarray(batch.arrays[f"{side}_0_price"], np.float64) for side in ("bid", "ask"))
     return np.where((bid > 0.0) & (ask > 0.0), bid / 2 + ask / 2, np.nan)
-
-
-def _values(batch: RawBatch, names: Sequence[str]) -> NDArray[np.float64]:
-    """The values of some columns, row after row."""
-    if len(names) == 1:
-        return np.asarray(batch.arrays[names[0]], np.float64)
-    return np.stack([batch.arrays[name] for name in names], axis=1).ravel()

@@ -49,16 +49,11 @@ class SeenStep:
 
 
 class StepScan:
-    """Finds the step that is seen, batch by batch, and how soon it was.
-
-    Attributes:
-        settled_rows: So many rows it took until those on the step had shown it.
-    """
+    """Finds the step that is seen, batch by batch, and how soon it was."""
 
     def __init__(self) -> None:
         self._inference = StepInference()
         self._rows = 0
-        self.settled_rows = 0
 
     def add(self, values: NDArray[np.float64]) -> int | None:
         """Takes a batch of float64 values into account; those that are no price or size show none.
@@ -70,10 +65,16 @@ class StepScan:
             need not be the last one reported: what refined the step can turn out to be an outlier.
         """
         rows = self._rows
-        self._inference.add(values)
         self._rows += values.size
-        self.settled_rows = self._inference.settled_rows
-        return self.settled_rows - rows - 1 if self.settled_rows > rows else None
+        if not self._inference.add(values):
+            return None
+        settled = self.settled_rows
+        return settled - rows - 1 if settled > rows else None
+
+    @property
+    def settled_rows(self) -> int:
+        """So many rows it took until those on the step had shown it."""
+        return self._inference.settled_rows
 
     @property
     def seen(self) -> SeenStep | None:
