@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import io
 import struct
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from market_pipeline.errors import LakeFileError
-from market_pipeline.security.stored import open_stored
+from market_pipeline.security.stored import open_stored, stat_as_it_lies
 from market_pipeline.sources.memory_limits import FOOTER_BYTES, PAGES_BYTES
 from market_pipeline.sources.parquet_window import open_unbuffered
 
@@ -22,6 +26,7 @@ __all__ = ["Unpacked", "check_footer", "check_pages", "refuse_long_footer"]
 
 
 _FOOTER_END = struct.Struct("<I4s")
+_SETTLED_NS = 1_000_000_000
 _NEXT_STEP = "Fetch the file from the vendor again, or report it; then rerun this day."
 
 
@@ -119,7 +124,7 @@ def check_pages(
     *,
     source: Path | None = None,
 ) -> Unpacked:
-    """Reads the page headers of some columns of a row group.
+    """Reads the page headers of some columns of a row group, each once while the file is the same.
 
     Args:
         file: The Parquet file.
@@ -134,13 +139,20 @@ def check_pages(
             are encoded such that a small page can become any size, or if the pages that must be
             held at once are larger than `PAGES_BYTES`.
     """
-    found = Unpacked(0, 0)
     row_group = metadata.row_group(group)
+    stat = stat_as_it_lies(source or file)
+    which = stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+    # The next write may leave the time of change as it is if the last one was just now.
+    is_settled = time.time_ns() - stat.st_mtime_ns > _SETTLED_NS
+    known_columns = _known_columns if is_settled else _known_columns.__wrapped__
+    known = known_columns(which, group, metadata.num_columns)
     # A buffer would be filled for each of the headers, which lie far apart.
     with open_unbuffered(source or file) as raw:
         for column in columns:
+            if known[column, 0] >= 0:
+                continue
             try:
-                own = _column(raw, row_group, column)
+                known[column] = _column(raw, row_group, column)
             except (ValueError, OSError) as error:
                 raise LakeFileError(
                     "The file is damaged inside",
@@ -151,9 +163,7 @@ def check_pages(
                     expected=f"{metadata.num_rows} readable rows",
                     found=str(error),
                 ) from error
-            found = Unpacked(
-                found.all_bytes + own.all_bytes, found.largest_bytes + own.largest_bytes
-            )
+    found = Unpacked(*map(sum, known[columns].T.tolist()))
     if found.largest_bytes > PAGES_BYTES:
         raise LakeFileError(
             "The file unpacks to more than may be held in memory",
@@ -164,6 +174,18 @@ def check_pages(
             found=f"{found.largest_bytes} bytes in the largest pages of a row group",
         )
     return found
+
+
+@lru_cache(maxsize=1 << 9)
+def _known_columns(file: tuple[int, ...], group: int, columns: int) -> NDArray[np.int64]:
+    """An `Unpacked` for each column of a row group, -1 until it is known: a day asks several times.
+
+    Args:
+        file: Device, inode, bytes and time of change.
+        group: Which row group.
+        columns: How many it has.
+    """
+    return np.full((columns, len(Unpacked._fields)), -1)
 
 
 def _column(raw: IO[bytes], row_group: pq.RowGroupMetaData, column: int) -> Unpacked:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from market_pipeline.errors import LakeFileError, MarketPipelineError
-from market_pipeline.sources import parquet, parquet_pages
+from market_pipeline.sources import page_headers, parquet, parquet_pages
 from market_pipeline.sources.crypto_lake import (
     DELTAS,
     TRADES,
@@ -92,6 +94,28 @@ def test_a_footer_of_other_rows(tmp_path: Path):
     other = pq.read_metadata(shard(tmp_path, 2, deltas(602)))
     with pytest.raises(LakeFileError, match="pages of 600 values in a row group of 602 rows"):
         check_pages(file, other, 0, [0], 0)
+
+
+def test_headers_are_read_once_while_the_file_is_the_same(tmp_path: Path, monkeypatch):
+    """Each column once, but of a file that changed since, or just now, whenever they are asked."""
+    file = shard(tmp_path, 1, deltas(64))
+    metadata, read = pq.read_metadata(file), page_headers.read_pages
+    asked: list[int] = []
+
+    def counted(raw: IO[bytes], start: int, end: int) -> page_headers.Pages:
+        asked.append(start)
+        return read(raw, start, end)
+
+    monkeypatch.setattr(page_headers, "read_pages", counted)
+    counts = []
+    for changed_s, columns in ((5, [0, 1]), (5, [0, 1, 2]), (6, [0]), (None, [0]), (None, [0])):
+        os.utime(file, None if changed_s is None else (0, changed_s))
+        check_pages(file, metadata, 0, columns, 0)
+        counts.append(len(asked))
+    assert [2, 3, 4, 5, 6] == counts
+
+    one, other, both = (check_pages(file, metadata, 0, each, 0) for each in ([0], [1], [1, 0]))
+    assert both == (one.all_bytes + other.all_bytes, one.largest_bytes + other.largest_bytes)
 
 
 def test_damaged_headers(tmp_path: Path):
