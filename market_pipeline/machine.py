@@ -54,7 +54,7 @@ _MEMORY = {
 """What a process's memory may be limited by, and the least of it: below, libraries end the process
 while they load, without a word that could be caught."""
 
-_M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _NEXT_TO_NOTHING_BYTES = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -176,11 +176,13 @@ def give_memory_back() -> None:
     """Has arrays of a megabyte or more go back to the system as soon as they are freed.
 
     glibc raises that size with each array freed, up to 32 MB, and what of a day's arrays lies
-    between things that live on then stays with the process.
+    between things that live on then stays with the process. Smaller ones are given back once four
+    megabytes are free: as soon as an eighth of that is, each batch needed new pages for its arrays.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:  # only glibc has it
         set_option(_M_MMAP_THRESHOLD, 1 << 20)
+        set_option(_M_TRIM_THRESHOLD, 4 << 20)
 
 
 def require_open_files() -> int:

@@ -21,6 +21,8 @@ from market_pipeline.sources.crypto_lake import (
 __all__ = ["read_snapshots"]
 
 _BATCH_ROWS = 1 << 13
+_LEVELS_AT_ONCE = 1 << 16
+"""Of a side: arrays of a megabyte would be made of new pages each (`machine.give_memory_back`)."""
 
 
 def read_snapshots(
@@ -41,27 +43,34 @@ def read_snapshots(
     if with_origin:
         keys.append("timestamp")
     for batch in _snapshot_batches(files, keys, skip_rows):
-        arrays = batch.arrays
-        prices, sizes = {}, {}
-        for side in ("bid", "ask"):
-            ranks = range(levels_in(arrays))
-            price = np.stack([arrays[f"{side}_{k}_price"] for k in ranks], axis=1)
-            size = np.stack([arrays[f"{side}_{k}_size"] for k in ranks], axis=1)
-            if not (_is_there(price) and _is_there(size)):
-                absent = ~(np.isfinite(price) & np.isfinite(size)) | (price <= 0) | (size <= 0)
-                price[absent] = size[absent] = 0.0
-            prices[side], sizes[side] = price, size
-        yield SnapshotBatch(
-            file=batch.file,
-            first_row=batch.first_row,
-            ts_receipt_ns=arrays["receipt_timestamp"],
-            sequence_number=arrays["sequence_number"],
-            bid_price=prices["bid"],
-            bid_size=sizes["bid"],
-            ask_price=prices["ask"],
-            ask_size=sizes["ask"],
-            ts_origin_ns=arrays["timestamp"] if with_origin else None,
-        )
+        rows, depth = batch.arrays["sequence_number"].size, levels_in(batch.arrays)
+        at_once = max(1, _LEVELS_AT_ONCE // depth)
+        for first in range(0, rows, at_once):
+            yield _snapshots(batch, slice(first, min(first + at_once, rows)), depth)
+
+
+def _snapshots(batch: RawBatch, rows: slice, depth: int) -> SnapshotBatch:
+    """Some rows of a batch."""
+    arrays = {name: column[rows] for name, column in batch.arrays.items()}
+    prices, sizes = {}, {}
+    for side in ("bid", "ask"):
+        price = np.stack([arrays[f"{side}_{k}_price"] for k in range(depth)], axis=1)
+        size = np.stack([arrays[f"{side}_{k}_size"] for k in range(depth)], axis=1)
+        if not (_is_there(price) and _is_there(size)):
+            absent = ~(np.isfinite(price) & np.isfinite(size)) | (price <= 0) | (size <= 0)
+            price[absent] = size[absent] = 0.0
+        prices[side], sizes[side] = price, size
+    return SnapshotBatch(
+        file=batch.file,
+        first_row=batch.first_row + rows.start,
+        ts_receipt_ns=arrays["receipt_timestamp"],
+        sequence_number=arrays["sequence_number"],
+        bid_price=prices["bid"],
+        bid_size=sizes["bid"],
+        ask_price=prices["ask"],
+        ask_size=sizes["ask"],
+        ts_origin_ns=arrays.get("timestamp"),
+    )
 
 
 def _is_there(values: NDArray[np.float64]) -> bool:
