@@ -30,6 +30,7 @@ from market_pipeline.quality.intervals import (
     NO_SPANS,
     NS_PER_SECOND,
     BoolArray,
+    FloatArray,
     IntArray,
     running_chunks,
     time_order,
@@ -64,6 +65,7 @@ _TAIL_PART = 4
 _LARGEST_SHOWN = 1_000.0
 _PACE_PARTS = 32
 _WINDOWS_AT_ONCE = 1 << 12
+_BLOCKS_AT_ONCE = 1 << 10
 _TRADES_AT_ONCE = 1 << 18
 
 
@@ -154,10 +156,12 @@ def _outage_factor(ts_receipt_ns: IntArray, chance: float) -> float:
     if part == 0:
         return math.inf
     first = np.arange(looked_at) * blocks // looked_at * NEIGHBOURS
-    ts_ns = ts_receipt_ns[first[:, None] + np.arange(NEIGHBOURS + 1)]
-    steps_ns = np.sort(np.maximum(np.diff(ts_ns, axis=1), 0), axis=1)
-    usual_ns = np.maximum(steps_ns[:, _usual_rank(NEIGHBOURS)], 1)
-    ratios = np.sort(steps_ns[:, -1] / usual_ns)
+    # In parts that stay near the processor.
+    parts = [
+        _block_ratios(ts_receipt_ns, first[part : part + _BLOCKS_AT_ONCE])
+        for part in range(0, looked_at, _BLOCKS_AT_ONCE)
+    ]
+    ratios = np.sort(np.concatenate(parts))
     low, high = float(ratios[-tail]), float(ratios[-part])
     if low <= 0:
         return math.inf
@@ -165,6 +169,14 @@ def _outage_factor(ts_receipt_ns: IntArray, chance: float) -> float:
     seldom = tail / chance * (blocks / looked_at)
     log_factor = math.log(low) + slope * math.log(max(seldom, 1.0))
     return math.exp(log_factor) if log_factor < 60 else math.inf
+
+
+def _block_ratios(ts_receipt_ns: IntArray, first: IntArray) -> FloatArray:
+    """How many times as long as usual the longest of each block is, by where the blocks begin."""
+    ts_ns = ts_receipt_ns[first[:, None] + np.arange(NEIGHBOURS + 1)]
+    steps_ns = np.sort(np.maximum(np.diff(ts_ns, axis=1), 0), axis=1)
+    ratios: FloatArray = steps_ns[:, -1] / np.maximum(steps_ns[:, _usual_rank(NEIGHBOURS)], 1)
+    return ratios
 
 
 def clocks_agree(ts_receipt_ns: IntArray, ts_origin_ns: IntArray) -> bool:

@@ -111,16 +111,15 @@ def _count_changes(
 
 def _silence_of(snapshots: SnapshotTouches, silences: Silences, margin_ns: int) -> IntArray:
     """Which silence each snapshot lies in by both clocks; -1 if in none. int64, shape (n,)."""
-    starts_ns = silences.receipt_spans[:, 0]
+    starts_ns, ends_ns = silences.receipt_spans.T
     silence = np.searchsorted(starts_ns, snapshots.ts_receipt_ns, side="left") - 1
-    here = np.maximum(silence, 0)
-    inside = silence >= 0
-    for ts_ns, spans in (
-        (snapshots.ts_receipt_ns, silences.receipt_spans[here]),
-        (snapshots.ts_origin_ns, silences.origin_spans[here]),
-    ):
-        inside &= (ts_ns > spans[:, 0]) & (ts_ns < spans[:, 1] - margin_ns)
-    found: IntArray = np.where(inside, silence, -1)
+    inside = snapshots.ts_receipt_ns < (ends_ns - margin_ns)[np.maximum(silence, 0)]
+    # By the exchange's clock too, of the few that are left.
+    at = np.flatnonzero(inside & (silence >= 0))
+    origin_ns, spans = snapshots.ts_origin_ns[at], silences.origin_spans[silence[at]]
+    at = at[(origin_ns > spans[:, 0]) & (origin_ns < spans[:, 1] - margin_ns)]
+    found = np.full(silence.size, -1)
+    found[at] = silence[at]
     return found
 
 
