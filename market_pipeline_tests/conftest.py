@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
@@ -31,6 +33,26 @@ settings.load_profile("kernels")
 def _no_known_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test makes known as a secret is none for the next one."""
     monkeypatch.setattr(scrubber, "_known", scrubber._Known())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_read_once() -> Iterator[None]:
+    """Dagster's migrations are read once, and not for each database that a test makes.
+
+    Those are 90 files, and took four fifths of the making, also of the databases in memory that
+    every context of Dagster has.
+    """
+    read, known = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+
+    def from_config(config: Config) -> ScriptDirectory:
+        folder = config.get_main_option("script_location")
+        if folder not in known:
+            known[folder] = read(config)
+        return known[folder]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", from_config)
+        yield
 
 
 @pytest.fixture
