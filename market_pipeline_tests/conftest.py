@@ -13,13 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from market_pipeline.scrub import scrubber
 from market_pipeline_tests.quality.sample import sample_root
+from market_pipeline_tests.read_once import read_once
 from market_pipeline_tests.store.servers import faulty, moto_server, object_store
 
 __all__ = ["faulty", "moto_server", "object_store"]  # fixtures
@@ -27,32 +26,13 @@ __all__ = ["faulty", "moto_server", "object_store"]  # fixtures
 # The first example of a kernel waits for its compilation, which no deadline can foresee.
 settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")
+read_once()
 
 
 @pytest.fixture(autouse=True)
 def _no_known_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test makes known as a secret is none for the next one."""
     monkeypatch.setattr(scrubber, "_known", scrubber._Known())
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _migrations_read_once() -> Iterator[None]:
-    """Dagster's migrations are read once, and not for each database that a test makes.
-
-    Those are 90 files, and took four fifths of the making, also of the databases in memory that
-    every context of Dagster has.
-    """
-    read, known = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
-
-    def from_config(config: Config) -> ScriptDirectory:
-        folder = config.get_main_option("script_location")
-        if folder not in known:
-            known[folder] = read(config)
-        return known[folder]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScriptDirectory, "from_config", from_config)
-        yield
 
 
 @pytest.fixture

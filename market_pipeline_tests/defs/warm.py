@@ -50,6 +50,7 @@ with no_garbage_collected():
     from market_pipeline.books.scale import Scale
     from market_pipeline.sources.batches import DeltaBatch, SnapshotBatch
     from market_pipeline_tests.defs import workspace  # whose functions are what is called
+    from market_pipeline_tests.read_once import read_once
 
 __all__ = ["controller", "dagster_duckdb", "market_pipeline", "pyarrow", "requests", "workspace"]
 
@@ -76,5 +77,6 @@ def _load_dagster() -> None:
 
 
 with no_garbage_collected():  # a forked process would look at it again, and copy it to do so
+    read_once()
     _load_kernels()
     _load_dagster()
