@@ -49,7 +49,12 @@ from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.read import DayRows, day_rows
 from market_pipeline.warehouse.staging import StagedFile
 from market_pipeline.warehouse.tables import Table
-from market_pipeline.warehouse.working import read_day, read_within, replace_rows_within
+from market_pipeline.warehouse.working import (
+    read_day,
+    read_day_within,
+    replace_rows_within,
+    replaced,
+)
 
 __all__ = [
     "DuckDBLakeIOManager",
@@ -228,16 +233,18 @@ class _RowsHandler(DbTypeHandler[Any]):
         context: dg.OutputContext, table: Table, obj: PartitionRows, transaction: Transaction
     ) -> None:
         ids, day = [instrument.id for instrument in obj.instruments], _day(context)
+        warehouse = of_run(str((context.resource_config or {})["data_dir"]))
+        # All of them, and what becomes of these: later steps take them from here, as to open the
+        # database takes longer than to read a day of it.
+        before = read_day_within(transaction.connection, warehouse, _SMALL, day)[table]
         replace_rows_within(transaction.connection, table, day, ids, obj.frame)
-        # Later steps take them from here: to read them would open the database once more.
-        transaction.days[day, table] = read_within(transaction.connection, table, day)
+        transaction.days[day, table] = replaced(before, table, ids, obj.frame)
         hashes = rows_sha256_of_each(table, obj.frame)
         # Before the transaction ends: what cannot be recorded is not published.
         what = {"table": table.sql_name, "day": f"{day}", "instruments": ids, "sha256": hashes}
-        folder = Path(str((context.resource_config or {})["data_dir"]))
-        record(folder, "write", what | _objects(obj.frame), why=context.run_id)
+        record(warehouse.data_dir, "write", what | _objects(obj.frame), why=context.run_id)
         if obj.made_of:
-            unrecorded[folder] |= {
+            unrecorded[warehouse.data_dir] |= {
                 (table.sql_name, day, each): lineage_row(
                     table, day, each, obj.made_of[each], hashes.get(each, NO_ROWS_SHA256)
                 )
@@ -251,7 +258,6 @@ class _RowsHandler(DbTypeHandler[Any]):
         table, day = TABLES[table_slice.table], _day(context)
         what = {"table": table.sql_name, "day": f"{day}"}
         record(connection.data_dir, "read", what, why=_run_id(context))
-        # All of them, as to open the database takes longer than to read a day of it.
         return read_day(connection, _SMALL, day)[table.sql_name]
 
 

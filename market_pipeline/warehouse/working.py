@@ -22,10 +22,11 @@ __all__ = [
     "find_rows",
     "read_columns",
     "read_day",
+    "read_day_within",
     "read_rows",
-    "read_within",
     "replace_rows",
     "replace_rows_within",
+    "replaced",
 ]
 
 # The rows of an instrument and day are replaced together, so they keep the order they were given
@@ -91,9 +92,19 @@ def replace_rows_within(
     return frame.height
 
 
-def read_within(connection: duckdb.DuckDBPyConnection, table: Table, day: date) -> pl.DataFrame:
-    """As `read_rows` of a day, inside the transaction of a connection from `writing`."""
-    return _select(connection, table, f"WHERE dt = ? {_IN_ORDER}", [day])
+def replaced(
+    before: pl.DataFrame, table: Table, instruments: Sequence[str], frame: pl.DataFrame
+) -> pl.DataFrame:
+    """What `read_day` gives after `replace_rows`, of what it gave before: nothing is read for it.
+
+    Args:
+        before: The rows of the day.
+        table, instruments, frame: As `replace_rows` was given them.
+    """
+    instrument = pl.concat_str("exchange", "symbol", separator=":")
+    kept = before.filter(~instrument.is_in([*instruments]))
+    new = frame.select(column.name for column in table.columns).cast(before.schema)
+    return pl.concat([kept, new]).sort("exchange", "symbol", maintain_order=True)
 
 
 def read_rows(
@@ -137,13 +148,25 @@ def read_day(
     found = known_day(warehouse, tables, day)
     if len(found) < len(tables):
         with writing(warehouse, ()) as connection:
-            found = known_day(warehouse, tables, day, is_locked=True)
-            fresh = {
-                table: read_within(connection, table, day) for table in tables if table not in found
-            }
-            keep_day(warehouse, day, fresh)
-        found |= fresh
+            found = read_day_within(connection, warehouse, tables, day)
     return {table.sql_name: found[table] for table in tables}
+
+
+def read_day_within(
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
+    tables: Collection[Table],
+    day: date,
+) -> dict[Table, pl.DataFrame]:
+    """As `read_day`, inside the transaction of a connection from `writing`, before it changes."""
+    found = known_day(warehouse, tables, day, is_locked=True)
+    fresh = {table: _read_day(connection, table, day) for table in tables if table not in found}
+    keep_day(warehouse, day, fresh)
+    return found | fresh
+
+
+def _read_day(connection: duckdb.DuckDBPyConnection, table: Table, day: date) -> pl.DataFrame:
+    return _select(connection, table, f"WHERE dt = ? {_IN_ORDER}", [day])
 
 
 def _frames(

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerContext
 
 import duckdb
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
-from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.errors import MachineError, PublishError, WarehouseBusyError
+from market_pipeline.machine import in_our_words
 from market_pipeline.memory import allocated_bytes
 from market_pipeline.warehouse import working, working_file
 from market_pipeline.warehouse.file_views import text
@@ -23,8 +29,16 @@ from market_pipeline.warehouse.working import (
     read_day,
     read_rows,
     replace_rows,
+    replace_rows_within,
+    replaced,
 )
-from market_pipeline.warehouse.working_file import frame_of, working_log, working_mark, writing
+from market_pipeline.warehouse.working_file import (
+    frame_of,
+    open_database,
+    working_log,
+    working_mark,
+    writing,
+)
 from market_pipeline_tests.warehouse.writers import (
     DAY,
     NEXT_DAY,
@@ -163,6 +177,38 @@ class TestReplaceRows:
         assert [] == runs(warehouse)
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
+_MORE = ("share", "DOUBLE"), ("words", "VARCHAR[]"), ("at", "TIMESTAMP"), ("text", "VARCHAR")
+WIDER = dataclasses.replace(
+    REPORT, columns=(*REPORT.columns, *(Column(name, kind, "") for name, kind in _MORE))
+)
+_VALUES = st.tuples(
+    st.none() | st.integers(0, 9),
+    st.none() | st.sampled_from([0.1, -0.0, math.nan, math.inf]),
+    st.none() | st.lists(st.none() | st.text(max_size=2), max_size=2),
+    st.none() | st.integers(0, 2**52).map(lambda us: EPOCH + timedelta(microseconds=us)),
+    st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+)
+_ROWS = st.lists(st.tuples(st.sampled_from([SPOT, PERP, "BINANCE:Ä", "BINANCE:B-1"]), _VALUES))
+
+
+class TestReplaced:
+    @settings(max_examples=30)
+    @given(st.lists(_ROWS, min_size=1, max_size=4))
+    def test_is_what_is_read_afterwards(self, days):
+        """Replacements of any instruments by any rows are known without a look at the database."""
+        connection, known = duckdb.connect(config={"threads": 1}), WIDER.empty()
+        for given_rows in days:
+            ids = [*{name for name, _ in given_rows}]
+            records = [(*name.split(":"), DAY, *values) for name, values in given_rows]
+            frame = pl.DataFrame(records, known.schema, orient="row")
+            replace_rows_within(connection, WIDER, DAY, ids, frame)
+            known = replaced(known, WIDER, ids, frame.select(*reversed(frame.columns)))
+            read = working._read_day(connection, WIDER, DAY)
+            assert_frame_equal(read, known)
+            assert read.write_ndjson() == known.write_ndjson()
+
+
 class TestWriting:
     def test_rolls_back(self, warehouse: Warehouse):
         """When the block raises, nothing of it stays and the lock is free again."""
@@ -172,6 +218,19 @@ class TestWriting:
             raise ZeroDivisionError
 
         assert 2 == len(runs(warehouse))
+
+    def test_full_disk(self, warehouse: Warehouse, full_at):
+        """A commit that finds no room leaves nothing of itself, and all that was there readable."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        many = pl.concat([report([PERP], 2, NEXT_DAY)] * 50_000)
+        many = many.with_columns(run=pl.int_range(pl.len()) * 7_919 % 104_729)
+        room = warehouse.working_database.stat().st_size
+        with full_at(room), pytest.raises(MachineError), in_our_words():
+            replace_rows(warehouse, REPORT, NEXT_DAY, None, many)
+        with full_at(room):
+            assert 2 == len(runs(warehouse))
+
+        assert many.height == replace_rows(warehouse, REPORT, NEXT_DAY, None, many)
 
     def test_locked(self, warehouse: Warehouse):
         """Who waits too long for another writer learns which lock it was."""
@@ -355,6 +414,15 @@ class TestMark:
             assert marks[-1] == working_mark(warehouse)
 
         assert (4, None) == (len(set(marks)), marks[0])
+
+    def test_a_commit_leaves_no_log(self, warehouse: Warehouse):
+        """A commit is in the file itself before anybody closes it."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        before = working_mark(warehouse)
+        with open_database(warehouse) as connection:
+            connection.execute(f"UPDATE {REPORT.sql_name} SET run = 2")
+            log, after = working_log(warehouse), working_mark(warehouse)
+            assert (False, False) == (log.exists() and log.stat().st_size > 0, before == after)
 
     def test_none_while_commits_wait_in_the_log(self, warehouse: Warehouse):
         """A log that a killed writer left says that the file itself is not all there is."""
