@@ -99,16 +99,19 @@ def publish(
     _refuse_repeats(table, day, staged, withdrawn)
     for file in staged:
         _check_contents(warehouse, table, day, file)
+
+    def commit(delta: DeltaTable | None) -> int:
+        if delta is None:
+            if not staged:
+                return -1
+            delta = create_delta_table(warehouse, table)
+        add_new_columns(delta, table)
+        return _commit(delta, day, staged, withdrawn, properties or {})
+
     with holding(warehouse, table.sql_name):
         for file in staged:
             _move_in(warehouse, table, day, file)
-        return _committed(
-            warehouse,
-            table,
-            lambda delta: _commit(
-                warehouse, table, delta, day, staged, withdrawn, properties or {}
-            ),
-        )
+        return _committed(warehouse, table, commit)
 
 
 def withdraw(
@@ -197,20 +200,13 @@ def vacuum(
 
 
 def _commit(
-    warehouse: Warehouse,
-    table: Table,
-    delta: DeltaTable | None,
+    delta: DeltaTable,
     day: date,
     staged: Sequence[StagedFile],
     withdrawn: Collection[str],
     properties: Mapping[str, str],
 ) -> int:
     """One attempt at the commit, against the table as it is now."""
-    if delta is None:
-        if not staged:
-            return -1
-        delta = create_delta_table(warehouse, table)
-    add_new_columns(delta, table)
     expected = {_relative(day, file): file for file in staged}
     replaced = {file.instrument for file in staged} | set(withdrawn)
     present = {file.path: file for file in published_files(delta, day, replaced)}

@@ -27,7 +27,7 @@ from market_pipeline.defs.step_times import makes
 from market_pipeline.defs.telemetry import record_verdicts
 from market_pipeline.plots.coverage import coverage_plot
 from market_pipeline.plots.valid_time import valid_time_plot
-from market_pipeline.quality.coverage import read_coverage, with_rows
+from market_pipeline.quality.coverage import recorded_coverage, with_rows
 from market_pipeline.quality.findings import FINDINGS
 from market_pipeline.quality.row import VALIDATION_REPORT, ReportRow
 from market_pipeline.stages.provenance import VALIDATED
@@ -38,8 +38,6 @@ from market_pipeline.stages.validation.context import PublishedBooks
 from market_pipeline.stages.validation.day import ValidatedDay, report_day
 from market_pipeline.stages.validation.lookups import Lookups, report_made_of
 from market_pipeline.warehouse.read import DayRows
-from market_pipeline.warehouse.working import ensure_table
-from market_pipeline.warehouse.working_file import writing
 
 __all__ = ["ASSETS"]
 
@@ -150,10 +148,7 @@ def _coverage(
     start = day - timedelta(days=_COVERAGE_DAYS - 1)
     what = {"table": VALIDATION_REPORT.sql_name, "days": [f"{start}", f"{day}"]}
     record(pipeline.warehouse.data_dir, "read", what, why=context.run_id)
-    # To open the catalogue takes three times as long.
-    with writing(pipeline.warehouse, ()) as connection:
-        ensure_table(connection, VALIDATION_REPORT)
-        published = read_coverage(connection, start, day)
+    published = recorded_coverage(pipeline.warehouse, start, day)
     return coverage_plot(with_rows(published, rows), start, day)
 
 
