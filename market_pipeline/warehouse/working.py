@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.conform import Conformer, instrument_parts
+from market_pipeline.warehouse.file_views import text
 from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working_file import frame_of, keep_day, known_day, writing
@@ -33,8 +34,7 @@ __all__ = [
 # in. To sort by every column of the report takes DuckDB three times as long as to read it.
 _IN_ORDER = "ORDER BY exchange, symbol, dt, rowid"
 
-_LINES = "string_split(?, chr(10))"
-"""Several texts given as one: for each value that DuckDB is given it looks in vain for pandas."""
+# Values stand in the statements: for each that it is given apart DuckDB looks in vain for pandas.
 
 
 def replace_rows(
@@ -76,14 +76,10 @@ def replace_rows_within(
     _check_partition(table, day, instruments, frame)
     ensure_table(connection, table)
     name = _quoted_name(table)
-    if instruments is None:
-        connection.execute(f"DELETE FROM {name} WHERE dt = ?", [day])
-    else:
-        connection.execute(
-            f"DELETE FROM {name} WHERE dt = ? "
-            f"AND list_contains({_LINES}, exchange || ':' || symbol)",
-            [day, "\n".join(instruments)],
-        )
+    own = ""
+    if instruments is not None:
+        own = f"AND exchange || ':' || symbol IN ({', '.join(map(text, instruments)) or 'NULL'})"
+    connection.execute(f"DELETE FROM {name} WHERE dt = DATE '{day}' {own}")
     connection.register("market_pipeline_rows", rows)
     try:
         connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM market_pipeline_rows")
@@ -126,7 +122,7 @@ def read_rows(
     """
     if day is not None:
         return read_day(warehouse, [table], day)[table.sql_name]
-    (rows,) = _frames(warehouse, [table], _IN_ORDER, [])
+    (rows,) = _frames(warehouse, [table], _IN_ORDER)
     return rows
 
 
@@ -166,37 +162,35 @@ def read_day_within(
 
 
 def _read_day(connection: duckdb.DuckDBPyConnection, table: Table, day: date) -> pl.DataFrame:
-    return _select(connection, table, f"WHERE dt = ? {_IN_ORDER}", [day])
+    return _select(connection, table, f"WHERE dt = DATE '{day}' {_IN_ORDER}")
 
 
 def _frames(
     warehouse: Warehouse,
     tables: Sequence[Table],
     query: str,
-    values: Sequence[object],
     columns: Sequence[str] | None = None,
 ) -> list[pl.DataFrame]:
     """What a query finds in each table, of all its columns or some; empty if nothing was written.
 
-    `query` is the end of its SELECT, with a mark for each of `values`.
+    `query` is the end of its SELECT.
     """
     if not warehouse.working_database.exists():
         return [table.empty() for table in tables]
     with writing(warehouse, ()) as connection:
-        return [_select(connection, table, query, values, columns) for table in tables]
+        return [_select(connection, table, query, columns) for table in tables]
 
 
 def _select(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
     query: str,
-    values: Sequence[object],
     columns: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     ensure_table(connection, table)
     names = ", ".join(f'"{name}"' for name in columns or [each.name for each in table.columns])
     select = f"SELECT {names} FROM {_quoted_name(table)} {query}"
-    return frame_of(connection.execute(select, values))
+    return frame_of(connection.execute(select))
 
 
 def read_columns(
@@ -210,8 +204,7 @@ def read_columns(
     Raises:
         WarehouseBusyError: Another process kept the lock for the whole wait.
     """
-    query = "WHERE dt < ? ORDER BY ALL"
-    return _frames(warehouse, tables, query, [before], columns)
+    return _frames(warehouse, tables, f"WHERE dt < DATE '{before}' ORDER BY ALL", columns)
 
 
 def find_rows(
@@ -228,7 +221,7 @@ def find_rows(
     Args:
         warehouse: Where to read.
         tables: Tables whose `storage` is "duckdb".
-        column: A column of text that all of them have, without line breaks.
+        column: A column of text that all of them have.
         values: What to look for.
 
     Raises:
@@ -236,8 +229,8 @@ def find_rows(
     """
     if not values:
         return [table.empty() for table in tables]
-    query = f'WHERE "{column}" IN (SELECT unnest({_LINES})) {_IN_ORDER}'
-    return _frames(warehouse, tables, query, ["\n".join(sorted(values))])
+    any_of = ", ".join(map(text, sorted(values)))
+    return _frames(warehouse, tables, f'WHERE "{column}" IN ({any_of}) {_IN_ORDER}')
 
 
 def count_rows(
@@ -310,7 +303,8 @@ def ensure_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """
     try:
         # Not `duckdb_columns()`, which looks at every table and view of the file first.
-        found = connection.execute("FROM pragma_table_info(?)", [_quoted_name(table)]).fetchall()
+        own_name = text(_quoted_name(table))
+        found = connection.execute(f"FROM pragma_table_info({own_name})").fetchall()
     except duckdb.CatalogException:
         _create_table(connection, table)
         return
