@@ -25,6 +25,7 @@ from market_pipeline.warehouse.manifest import RAW_BOOK_DELTAS
 from market_pipeline.warehouse.tables import Table
 from market_pipeline.warehouse.working import replace_rows
 from market_pipeline.warehouse.working_file import writing
+from market_pipeline_tests.catalogues import drawn_working
 
 DAY, DAY_BEFORE = date(2024, 8, 8), date(2024, 8, 7)
 BTC = "BINANCE:BTC-USDT"
@@ -38,8 +39,7 @@ OLD, NEW = (
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
     """One raw object is registered, with the hash `new`."""
-    made = Warehouse(tmp_path)
-    made.prepare()
+    made = drawn_working(tmp_path)
     row = {"exchange": "BINANCE", "symbol": "BTC-USDT", "dt": DAY, "status": "usable", "shard": 1}
     row |= {"path": PATH, "sha256": "new", "uri": URI, "made_from": ["ff  days/btc.csv.gz"]}
     replace_rows(made, RAW_BOOK_DELTAS, DAY, [BTC], RAW_BOOK_DELTAS.frame([row]))

@@ -62,13 +62,20 @@ def staged(warehouse, *groups):
 
 def naive_rows(group):
     """The rows one after the other, as a loop makes them."""
-    made, start_us = [], group.first_us
+    starts, counts, values = [], [], []
+    start_us = group.first_us
     for rows, (count, value) in zip(group.rows.tolist(), group.columns.rows(), strict=True):
         for _ in range(rows):
-            start = datetime.fromtimestamp(start_us / 1_000_000, UTC).replace(tzinfo=None)
-            made.append((*group.constants.values(), start, count, value))
+            starts.append(start_us)
+            counts.append(count)
+            values.append(value)
             start_us += group.step_us
-    return pl.DataFrame(made, schema=TYPES, orient="row")
+    made = pl.DataFrame(
+        {"start": starts, "count": counts, "value": values},
+        schema={"start": pl.Int64, "count": pl.Int64, "value": pl.Float64},
+    )
+    same = (pl.lit(value).alias(name) for name, value in group.constants.items())
+    return made.select(*same, "start", "count", "value").cast(TYPES)
 
 
 def read_by_all(path):

@@ -16,22 +16,19 @@ from market_pipeline.warehouse.lineage import lineage_row, record_lineage
 from market_pipeline.warehouse.publish import publish
 from market_pipeline.warehouse.staging import StagedWriter
 from market_pipeline.warehouse.working_file import writing
+from market_pipeline_tests.catalogues import drawn_working
 
 FIRST, DAY = date(2024, 8, 7), date(2024, 8, 8)
 
 
 @pytest.fixture
 def own(tmp_path) -> Warehouse:
-    made = Warehouse(tmp_path / "own")
-    made.prepare()
-    return made
+    return drawn_working(tmp_path / "own")
 
 
 @pytest.fixture
 def golden(tmp_path) -> Warehouse:
-    made = Warehouse(tmp_path / "golden")
-    made.prepare()
-    return made
+    return drawn_working(tmp_path / "golden")
 
 
 def an_instrument(symbol, **more):
