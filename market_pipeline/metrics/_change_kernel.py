@@ -48,11 +48,11 @@ class Changes(NamedTuple):
 
 @inlined_kernel
 def _confirmed_levels(levels, confirmed, side, row):
-    """How many levels of a side are there and confirmed."""
+    """How many levels of a side are there and confirmed; behind one that is not there is none."""
     lots = (2 * side + 1) * DEPTH_LEVELS
-    count = 0
-    while count < min(DEPTH_LEVELS, confirmed[side, row]) and levels[lots + count, row] > 0:
-        count += 1
+    count = min(DEPTH_LEVELS, confirmed[side, row])
+    while count > 0 and levels[lots + count - 1, row] <= 0:
+        count -= 1
     return count
 
 

@@ -74,9 +74,9 @@ def _look(depths, levels, confirmed, row):
     mid2 = levels[bid_ticks, row] + levels[ask_ticks, row]
     for side in range(2):
         ticks, lots = (bid_ticks, bid_lots) if side == 0 else (ask_ticks, ask_lots)
-        there = 0
-        while there < DEPTH_LEVELS and levels[lots + there, row] > 0:
-            there += 1
+        there = DEPTH_LEVELS  # behind a level that is not there is none
+        while there > 0 and levels[lots + there - 1, row] <= 0:
+            there -= 1
         sure = min(there, confirmed[side, row])
         least_levels = min(least_levels, sure)
         total = 0.0
