@@ -28,6 +28,7 @@ from market_pipeline.quality.intervals import (
     day_bounds_ns,
 )
 from market_pipeline.warehouse.runs import RowRuns
+from market_pipeline.warehouse.tables import Record
 
 __all__ = ["day_metrics"]
 
@@ -45,7 +46,7 @@ def day_metrics(
     day: date,
     metrics_seconds: Sequence[int],
     write: Callable[[RowRuns], None],
-) -> pl.DataFrame:
+) -> Record:
     """Makes the metrics of one instrument's day; where batches are cut changes nothing.
 
     Rows of `metrics.book_metrics` that follow each other and differ in nothing but their start are
@@ -154,7 +155,7 @@ def _daily(
     whole: pl.DataFrame,
     hours: pl.DataFrame,
     figures: FeatureFigures,
-) -> pl.DataFrame:
+) -> Record:
     """The row of the day, with its course by hour and what breaks a rule."""
     course = hours.with_columns((pl.col("buy_volume") + pl.col("sell_volume")).alias("volume"))
     row = {
@@ -163,4 +164,4 @@ def _daily(
         **{f"{name}_by_hour": course[name].to_list() for name, _, _ in HOURLY},
         **figures.as_record(),
     }
-    return DAILY_METRICS.frame([{name: row[name] for name in _TYPES}])
+    return {name: row[name] for name in _TYPES}

@@ -16,7 +16,7 @@ from market_pipeline.books.tables import BOOK_TRADES
 from market_pipeline.config.instruments import Instrument
 from market_pipeline.metrics.day_rows import InstrumentRows
 from market_pipeline.metrics.intervals import day_metrics
-from market_pipeline.metrics.tables import BOOK_METRICS
+from market_pipeline.metrics.tables import BOOK_METRICS, DAILY_METRICS
 from market_pipeline.quality.intervals import NO_SPANS, NS_PER_SECOND, day_bounds_ns
 
 DAY = date(2024, 8, 8)
@@ -147,7 +147,8 @@ def made(day, *widths, of=DAY):
     )
     types = BOOK_METRICS.empty().schema
     rows = pl.concat(each.expanded().select(*types).cast(types) for each in runs)
-    return Made(rows.partition_by("interval_seconds", maintain_order=True), daily)
+    intervals = rows.partition_by("interval_seconds", maintain_order=True)
+    return Made(intervals, DAILY_METRICS.frame([daily]))
 
 
 def minutes_of(*rows, **more):

@@ -22,6 +22,7 @@ from market_pipeline.warehouse.layout import Warehouse
 from market_pipeline.warehouse.read import DayRows
 from market_pipeline.warehouse.runs import StagedRuns
 from market_pipeline.warehouse.staging import StagedFile, rows_of_group
+from market_pipeline.warehouse.tables import Record
 
 __all__ = ["MetricsDay", "metrics_day"]
 
@@ -78,7 +79,7 @@ def metrics_day(
         warn: Called with the instrument that has no metrics though it has a book, and why.
     """
 
-    def staged(instrument: Instrument, book: MeasuredBook) -> tuple[StagedFile, pl.DataFrame]:
+    def staged(instrument: Instrument, book: MeasuredBook) -> tuple[StagedFile, Record]:
         # Trades that could not be read are not known: they are not none.
         has_trades = count_rows(trades, instrument) > 0 or raw_trades.are_empty(instrument)
         rows = InstrumentRows(
@@ -104,7 +105,7 @@ def metrics_day(
     measured = measure_each(day, instruments, reports, staged, "metrics", warn)
     return MetricsDay(
         [file for file, _ in measured.made.values()],
-        pl.concat([DAILY_METRICS.empty(), *(daily for _, daily in measured.made.values())]),
+        DAILY_METRICS.frame(daily for _, daily in measured.made.values()),
         [each.id for each in instruments if each.id not in measured.made],
         measured.without,
     )
