@@ -165,36 +165,31 @@ def naive(snapshots: list[Snapshot], silence_ns: int) -> tuple[list[tuple], int,
     return rows, unusable, late
 
 
+CLOCK_STEPS = st.sampled_from([0, 1, SECOND, 11 * SECOND, -SECOND, -12 * SECOND])
+ID_STEPS = st.sampled_from([0, 1, 7, -1, -9])
+SIZES = st.sampled_from([0.0, 1.0, 1.0, 1.0, 1.0, 2.05])
+IS_REVERSED = st.sampled_from([False, False, True])
+BEST_BIDS = st.sampled_from([100.0, 100.2, 100.4, 100.25])
+LATENCIES = st.sampled_from([0, 1_000, -5 * SECOND])
+MARKS = st.sampled_from([0, 0, 0, 0, BAD_RECEIPT, BAD_ORIGIN])
+
+
 @st.composite
 def days(draw):
     """Snapshots with clocks and ids that step back, holes, values off the grid, crossed touches."""
     snapshots = []
     receipt, sequence = 1_000 * SECOND, 500
     for _ in range(draw(st.integers(0, 14))):
-        receipt += draw(st.sampled_from([0, 1, SECOND, 11 * SECOND, -SECOND, -12 * SECOND]))
-        sequence += draw(st.sampled_from([0, 1, 7, -1, -9]))
+        receipt += draw(CLOCK_STEPS)
+        sequence += draw(ID_STEPS)
 
         def side(best: float, step: float) -> Side:
-            levels = [
-                (
-                    round(best + step * k, 3),
-                    draw(st.sampled_from([0.0, 1.0, 1.0, 1.0, 1.0, 2.05])),
-                )
-                for k in range(draw(st.integers(0, LEVELS)))
-            ]
-            return tuple(draw(st.sampled_from([levels, levels, levels[::-1]])))
+            count = draw(st.integers(0, LEVELS))
+            levels = [(round(best + step * k, 3), draw(SIZES)) for k in range(count)]
+            return tuple(levels[::-1] if draw(IS_REVERSED) else levels)
 
-        best = draw(st.sampled_from([100.0, 100.2, 100.4, 100.25]))
-        snapshots.append(
-            Snapshot(
-                receipt,
-                sequence,
-                side(best, -0.1),
-                side(100.2, 0.1),
-                draw(st.sampled_from([0, 1_000, -5 * SECOND])),
-                draw(st.sampled_from([0, 0, 0, 0, BAD_RECEIPT, BAD_ORIGIN])),
-            )
-        )
+        bids, asks = side(draw(BEST_BIDS), -0.1), side(100.2, 0.1)
+        snapshots.append(Snapshot(receipt, sequence, bids, asks, draw(LATENCIES), draw(MARKS)))
     return snapshots
 
 

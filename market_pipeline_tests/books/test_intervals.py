@@ -111,34 +111,40 @@ def resync(message: int, kind: str = "resync") -> Repaired:
     return Repaired(kind, message, 7, 40, 80, 120)
 
 
+TIME_STEPS = st.sampled_from([0, 1, SECOND // 3, SECOND, 7 * SECOND, -3 * SECOND])
+NUMBER_STEPS = st.sampled_from([0, 1, 5, -2])
+FLAG_SETS = st.lists(st.sampled_from(list(BookFlag)), max_size=3)
+EMPTY_SIZES = st.sampled_from([(0, 1), (1, 0), (0, 0)])
+KINDS = st.sampled_from(["seed", "resync", "confirmed", "uncross"])
+
+
 @st.composite
 def days(draw):
     """Rows with any flags, a touch that fits them, a clock that may step back, and repairs."""
     count = draw(st.integers(1, 30))
-    flag_sets = st.lists(st.sampled_from(list(BookFlag)), max_size=3)
     rows: list[Row] = []
     silences = []
     time, sequence, flags = START + draw(st.integers(-2, 2)) * SECOND, 100, BookFlag(0)
     for k in range(count):
-        step = draw(st.sampled_from([0, 1, SECOND // 3, SECOND, 7 * SECOND, -3 * SECOND]))
+        step = draw(TIME_STEPS)
         if k and draw(st.integers(0, 4)) == 0 and step > 0:
             latest = max(row.time for row in rows)
             silences.append((latest, time + step, draw(st.integers(0, 3))))
         time += step
-        sequence += draw(st.sampled_from([0, 1, 5, -2]))
+        sequence += draw(NUMBER_STEPS)
         if draw(st.booleans()):
             flags = BookFlag(0)
-            for flag in draw(flag_sets):
+            for flag in draw(FLAG_SETS):
                 flags |= flag
         bid = draw(st.integers(90, 110))
         away = draw(st.integers(1, 3))
         ask = bid - away if flags & BookFlag.CROSSED else bid + away
         ask = bid if flags & BookFlag.LOCKED and not flags & BookFlag.CROSSED else ask
         empty = flags & BookFlag.EMPTY_SIDE
-        bid_size, ask_size = draw(st.sampled_from([(0, 1), (1, 0), (0, 0)])) if empty else (1, 1)
+        bid_size, ask_size = draw(EMPTY_SIZES) if empty else (1, 1)
         rows.append(Row(time, sequence, (bid, bid_size), (ask, ask_size), flags))
     repairs = [
-        Repaired(draw(st.sampled_from(["seed", "resync", "confirmed", "uncross"])), message,
+        Repaired(draw(KINDS), message,
                  draw(st.integers(90, 140)), draw(st.integers(1, 40)), 80 + k, 120 + k)
         for k, message in enumerate(sorted(draw(st.lists(st.integers(0, count), max_size=12))))
     ]  # fmt: skip

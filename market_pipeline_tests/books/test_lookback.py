@@ -74,31 +74,33 @@ def a_keyframe(kind: str, messages: int, flags: int) -> Keyframe:
     return Keyframe(kind, 0, 0, 0, messages, flags, none, none, none, none, None, None)
 
 
+FLAGS = st.sampled_from(
+    [0, 0, 0, 0, int(GAP), int(BookFlag.LOCKED), int(BookFlag.UNCONFIRMED_DEPTH)]
+)
+PIECES = st.sampled_from([0, 0, 1, 1, 2])
+KINDS = st.sampled_from(["MATCH", "ADOPTED", "MISMATCH", "EXPLAINED", "LATE"])
+MISPLACED_BY = st.sampled_from([0, 0, 0, 2])
+AGREEING = st.sampled_from([0, 40, 40])
+
+
 @st.composite
 def stories(draw):
     """Flags of rows, the messages with depth, and the evidence met as they came."""
     rows = draw(st.integers(0, 40))
-    flags = [
-        draw(
-            st.sampled_from(
-                [0, 0, 0, 0, int(GAP), int(BookFlag.LOCKED), int(BookFlag.UNCONFIRMED_DEPTH)]
-            )
-        )
-        for _ in range(rows)
-    ]
+    flags = [draw(FLAGS) for _ in range(rows)]
     depth = [row for row in range(rows) if draw(st.booleans())]
     evidence: list[PlainEvidence] = []
     anchor = 0
     for now in range(rows + 1):
-        for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
-            kind = draw(st.sampled_from(["MATCH", "ADOPTED", "MISMATCH", "EXPLAINED", "LATE"]))
+        for _ in range(draw(PIECES)):
+            kind = draw(KINDS)
             message, levels = now, 0
             if kind == "LATE":
                 message, levels = max(now - draw(st.integers(1, MARGIN - 1)), 0), now
             elif kind == "MATCH":
                 # A misplaced snapshot agrees with a message of before.
-                message = max(anchor, now - draw(st.sampled_from([0, 0, 0, 2])))
-                levels = draw(st.sampled_from([0, 40, 40]))
+                message = max(anchor, now - draw(MISPLACED_BY))
+                levels = draw(AGREEING)
             if kind in ("MATCH", "ADOPTED"):
                 anchor = message
             evidence.append(PlainEvidence(kind, message, now, now, levels, 0))

@@ -193,6 +193,12 @@ class TestEdges:
 BOOKS = st.tuples(
     st.one_of(st.none(), st.integers(995, 1_000)), st.one_of(st.none(), st.integers(1_001, 1_005))
 )
+STEPS = st.tuples(
+    st.sampled_from([0, 0, 0, SECOND // 3, SECOND, -SECOND // 2, 3 * SECOND]),
+    *(st.booleans(), st.integers(996, 1_004), BOOKS),
+    st.sampled_from(["same", *["new"] * 4, "crossed", "no book", "fund", "off tick"]),
+)
+MOVES = st.one_of(st.none(), st.integers(-5, 5))
 
 
 @st.composite
@@ -200,19 +206,13 @@ def many_prints(draw):
     """Prints of few orders, times, prices and sides, in any order of time."""
     rows, order, at_ns, run = [], 0, 0, 1
     for _ in range(draw(st.integers(0, 120))):
-        step, is_buy, ticks, touch, what = draw(
-            st.tuples(
-                st.sampled_from([0, 0, 0, SECOND // 3, SECOND, -SECOND // 2, 3 * SECOND]),
-                *(st.booleans(), st.integers(996, 1_004), BOOKS),
-                st.sampled_from(["same", *["new"] * 4, "crossed", "no book", "fund", "off tick"]),
-            )
-        )
+        step, is_buy, ticks, touch, what = draw(STEPS)
         at_ns, order, run = at_ns + step, order + (what != "same"), run + (what == "crossed")
         row = a_print(
             at_ns, order, is_buy=is_buy, ticks=ticks, lots=draw(st.integers(1, 9)), touch=touch
         )
         for seconds in (1, 5, 60):
-            moved = draw(st.one_of(st.none(), st.integers(-5, 5)))
+            moved = draw(MOVES)
             cost = row.get("effective_spread_ticks")
             whole = None in (moved, cost)
             row[f"price_impact_{seconds}s_ticks"] = None if whole else moved
