@@ -53,7 +53,7 @@ LOOKAHEAD = 16
 TOLERANCE_NS = 1_000_000_000
 """A time that is off by no more than this harms nothing and is believed."""
 _END_TOLERANCE_NS = 60_000_000_000
-_PART_MESSAGES = 1 << 17
+_PART_MESSAGES = 1 << 16
 
 
 class Mark(IntFlag):
