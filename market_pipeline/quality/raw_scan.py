@@ -33,7 +33,7 @@ from market_pipeline.sources.memory_limits import MAX_MESSAGE_ROWS, MAX_MESSAGES
 __all__ = ["RawTableScan"]
 
 _BATCH_ROWS = 1 << 18
-_SNAPSHOT_BATCH_ROWS = 1 << 13
+_SNAPSHOT_BATCH_ROWS = 1 << 15
 
 # What each kind of disorder is called in `lake.profiles`, and the column in which it shows.
 _DISORDER = {
