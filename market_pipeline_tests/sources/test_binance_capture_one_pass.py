@@ -68,39 +68,39 @@ MARKS = [{}, *({"X": word} for word in ("MARKET", "ADL", "NA", "NAN", "RPI", "",
 STREAMS = (None, "btcusdt@depth@100ms", "btcusdt@depth20@100ms", "trade", "a@depth5")
 
 
-def decimals() -> st.SearchStrategy[str]:
-    plain = st.decimals(0, 10**9, places=8, allow_nan=False).map(lambda each: f"{each:f}")
-    return st.one_of(st.sampled_from(["100.5", "0.25", "3"]), plain, st.sampled_from(NUMBERS))
+DECIMALS = st.one_of(
+    st.sampled_from(["100.5", "0.25", "3"]),
+    st.decimals(0, 10**9, places=8, allow_nan=False).map(lambda each: f"{each:f}"),
+    st.sampled_from(NUMBERS),
+)
+LEVELS = st.lists(st.tuples(DECIMALS, DECIMALS), max_size=3)
+KINDS = st.sampled_from(["depth", "trade", "rest", "touch", "aggTrade", "kline"])
+MARK = st.sampled_from(MARKS)
+IS_CHANGED = st.sampled_from([False, False, False, True])
+CHANGED_TO = st.sampled_from([*WORDS, 0, -1, True, None, [], {}, 1.5, 10**18, 2**63, "1", BEGIN_MS])
+STREAM = st.sampled_from(STREAMS)
 
 
 @st.composite
 def frames(draw, market: str) -> dict:
     """A frame of any kind, mostly as the venue would send it."""
-    ids = draw(st.integers(1, 40))
-    levels = st.lists(st.tuples(decimals(), decimals()), max_size=3)
-    frame = draw(
-        st.sampled_from(
-            [
-                depth(market, (ids, ids + draw(st.integers(0, 3))), draw(levels), draw(levels)),
-                trade(
-                    ids,
-                    s=SYMBOL[market],
-                    p=draw(decimals()),
-                    q=draw(decimals()),
-                    **draw(st.sampled_from(MARKS)),
-                ),
-                rest(ids, [("100", "1")], draw(levels)),
-                {"u": 7, "s": SYMBOL[market], "b": "1.5", "B": "2", "a": "1.6", "A": "0"},
-                {"e": "aggTrade", "E": BEGIN_MS, "p": "1", "nq": None, "m": False},
-                {"e": "kline", "k": {"t": 1, "trade": [1.5, -2]}},
-            ]
-        )
-    )
-    changes = st.tuples(
-        st.sampled_from([*frame, *WORDS]),
-        st.sampled_from([*WORDS, 0, -1, True, None, [], {}, 1.5, 10**18, 2**63, "1", BEGIN_MS]),
-    )
-    frame |= dict(draw(st.lists(changes, max_size=draw(st.sampled_from([0, 0, 0, 2])))))
+    ids, kind = draw(st.integers(1, 40)), draw(KINDS)
+    if kind == "depth":
+        last = ids + draw(st.integers(0, 3))
+        frame = depth(market, (ids, last), draw(LEVELS), draw(LEVELS))
+    elif kind == "trade":
+        frame = trade(ids, s=SYMBOL[market], p=draw(DECIMALS), q=draw(DECIMALS), **draw(MARK))
+    elif kind == "rest":
+        frame = rest(ids, [("100", "1")], draw(LEVELS))
+    elif kind == "touch":
+        frame = {"u": 7, "s": SYMBOL[market], "b": "1.5", "B": "2", "a": "1.6", "A": "0"}
+    elif kind == "aggTrade":
+        frame = {"e": "aggTrade", "E": BEGIN_MS, "p": "1", "nq": None, "m": False}
+    else:
+        frame = {"e": "kline", "k": {"t": 1, "trade": [1.5, -2]}}
+    if draw(IS_CHANGED):
+        names = st.sampled_from([*frame, *WORDS])
+        frame |= dict(draw(st.lists(st.tuples(names, CHANGED_TO), max_size=2)))
     if draw(st.integers(0, 9)) == 0:
         frame = dict(draw(st.permutations(list(frame.items()))))
     return frame
@@ -109,7 +109,7 @@ def frames(draw, market: str) -> dict:
 @st.composite
 def capture_lines(draw, market: str) -> bytes:
     """A line with a frame, one time in four spoilt."""
-    written = line(draw(frames(market)), stream=draw(st.sampled_from(STREAMS)))
+    written = line(draw(frames(market)), stream=draw(STREAM))
     if draw(st.integers(0, 3)) == 0:
         kind, at, put = draw(BREAKS)
         at = min(at, len(written))
