@@ -48,7 +48,7 @@ def read_rows(
         columns: Which columns.
         batch_rows: So many rows at most are in memory, and the row groups they are of.
     """
-    return in_batches(rows.of(instrument.id).select(columns), batch_rows)
+    return in_batches(rows.of(instrument.id, columns), batch_rows)
 
 
 def in_batches(rows: pl.LazyFrame, batch_rows: int, first_row: int = 0) -> Iterator[pl.DataFrame]:

@@ -32,11 +32,15 @@ class DayRows:
     files: Mapping[str, Sequence[Path]]
     _scans: dict[str, pl.LazyFrame] = field(default_factory=dict, init=False, compare=False)
 
-    def of(self, instrument: str) -> pl.LazyFrame:
-        """The rows of an instrument, of whose files alone anything is read."""
+    def of(self, instrument: str, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """The rows of an instrument, of whose files alone anything is read.
+
+        To plan the computed columns takes longer than to read a short day: name those you need.
+        """
         if instrument not in self._scans:
-            self._scans[instrument] = scan_files(self.table, self.files.get(instrument, ()))
-        return self._scans[instrument]
+            self._scans[instrument] = _scan_stored(self.table, self.files.get(instrument, ()))
+        rows = self.table.with_computed(self._scans[instrument], columns)
+        return rows if columns is None else rows.select(columns)
 
 
 def current_files(
@@ -109,9 +113,14 @@ def scan_files(table: Table, files: Sequence[Path]) -> pl.LazyFrame:
 
     A column that came to the table after a file was written is null in that file's rows.
     """
+    return table.with_computed(_scan_stored(table, files))
+
+
+def _scan_stored(table: Table, files: Sequence[Path]) -> pl.LazyFrame:
+    """As `scan_files`, without the computed columns."""
     stored, declared, differing = _schemas(table)
     if not files:
-        return table.with_computed(pl.LazyFrame(schema=declared))
+        return pl.LazyFrame(schema=declared)
     rows = pl.scan_parquet(
         list(files),
         glob=False,  # a folder name may hold glob characters
@@ -120,7 +129,7 @@ def scan_files(table: Table, files: Sequence[Path]) -> pl.LazyFrame:
         missing_columns="insert",
         extra_columns="ignore",
     )
-    return table.with_computed(rows.cast(differing))
+    return rows.cast(differing)
 
 
 @lru_cache

@@ -48,6 +48,8 @@ _EPOCH: Final = date(1970, 1, 1)
 _OPTIONAL: Final = 1
 _PHYSICAL: Final = {"INTEGER": 1, "DATE": 1, "BIGINT": 2, "TIMESTAMP": 2, "DOUBLE": 5, "VARCHAR": 6}
 _CONVERTED: Final = {"VARCHAR": 0, "DATE": 6}
+_ORDER: Final = struct({1: struct({})})
+_NOWHERE: Final = i64(0)
 _MICROSECONDS: Final = struct({2: struct({})})
 _LOGICAL: Final = {
     "VARCHAR": struct({1: struct({})}),
@@ -147,7 +149,7 @@ class StagedRuns:
         self._groups.append(
             struct(
                 {
-                    1: array([struct({2: i64(0), 3: chunk.metadata}) for chunk in chunks]),
+                    1: array([struct({2: _NOWHERE, 3: chunk.metadata}) for chunk in chunks]),
                     2: i64(sum(chunk.plain_bytes for chunk in chunks)),
                     3: i64(number),
                     5: i64(start),
@@ -244,18 +246,16 @@ class StagedRuns:
 
     def _finish(self) -> None:
         self._write_pages()
-        root = struct({4: text("schema"), 5: i32(len(self._table.columns))})
-        schema = [root, *(_element(column) for column in self._table.columns)]
         pairs = [struct({1: text(k), 2: text(v)}) for k, v in self._metadata.items()]
         footer = struct(
             {
                 1: i32(2),
-                2: array(schema),
+                2: _schema_of(self._table),
                 3: i64(self._rows),
                 4: array(self._groups),
                 **({5: array(pairs)} if pairs else {}),
                 6: text("market-pipeline"),
-                7: array([struct({1: struct({})}) for _ in self._table.columns]),
+                7: array([_ORDER] * len(self._table.columns)),
             }
         )[1]
         self._file.write(footer + packed.pack("<I", len(footer)) + _MAGIC)
@@ -326,6 +326,13 @@ def _plain(column: Column, value: str | int | date) -> bytes:
         return packed.pack("<I", len(data)) + data
     number = (value - _EPOCH).days if isinstance(value, date) else value
     return packed.pack("<i" if _PHYSICAL[column.type] == _PHYSICAL["INTEGER"] else "<q", number)
+
+
+@lru_cache
+def _schema_of(table: Table) -> Encoded:
+    """The schema of a table's files."""
+    root = struct({4: text("schema"), 5: i32(len(table.columns))})
+    return array([root, *(_element(column) for column in table.columns)])
 
 
 def _element(column: Column) -> Encoded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -94,9 +94,16 @@ class Table:
         """The columns that readers get: the stored ones, then the computed ones."""
         return (*self.columns, *(each.column for each in self.computed))
 
-    def with_computed(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """Stored rows with the computed columns."""
-        return rows.with_columns(each.expression for each in self.computed)
+    def with_computed(
+        self, rows: pl.LazyFrame, columns: Collection[str] | None = None
+    ) -> pl.LazyFrame:
+        """Stored rows with the computed columns, or with those of them that are among `columns`."""
+        made = [
+            each.expression
+            for each in self.computed
+            if columns is None or each.column.name in columns
+        ]
+        return rows.with_columns(made) if made else rows
 
     @property
     def sql_name(self) -> str:
