@@ -179,14 +179,15 @@ def _rows(batches: Sequence[DeltaBatch]) -> int:
 def _near(batches: Iterable[SnapshotBatch], begin_ns: int) -> Iterator[SnapshotBatch]:
     """The snapshots of the first minutes, one by one."""
     for batch in batches:
-        near = [
-            at
-            for at, time_ns in enumerate(batch.ts_receipt_ns.tolist())
+        times_ns = batch.ts_receipt_ns.tolist()
+        yield from (
+            _one(batch, at)
+            for at, time_ns in enumerate(times_ns)
             if abs(time_ns - begin_ns) <= _MAX_NS
-        ]
-        if not near:
+        )
+        # Before the first minutes there may be any number of snapshots.
+        if times_ns and min(times_ns) > begin_ns + _MAX_NS:
             return
-        yield from (_one(batch, at) for at in near)
 
 
 def _one(batch: SnapshotBatch, at: int) -> SnapshotBatch:

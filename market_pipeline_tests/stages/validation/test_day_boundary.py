@@ -178,6 +178,13 @@ class TestHolds:
 
         assert 0 == two.measure().columns["day_boundary_levels"]
 
+    def test_snapshots_that_began_long_before(self, two: TwoDays):
+        """More than are read at once lie before the ten minutes; the first in these is compared."""
+        early = pl.col("receipt_timestamp") - 1_200 * SECOND
+        two.spoil(SNAPSHOTS, lambda rows: pl.concat([rows[[0] * 10_000].with_columns(early), rows]))
+
+        assert HOLDS.items() <= two.measure().columns.items()
+
 
 class TestNotAsked:
     def test_of_a_day_without_yesterday(self, two: TwoDays):
