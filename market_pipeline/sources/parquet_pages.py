@@ -141,9 +141,11 @@ def check_pages(
     """
     row_group = metadata.row_group(group)
     stat = stat_as_it_lies(source or file)
-    which = stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
-    # The next write may leave the time of change as it is if the last one was just now.
-    is_settled = time.time_ns() - stat.st_mtime_ns > _SETTLED_NS
+    # Nobody can set back the second time, as a copy that keeps a file's times does the first.
+    changed_ns = stat.st_mtime_ns, stat.st_ctime_ns
+    which = stat.st_dev, stat.st_ino, stat.st_size, *changed_ns
+    # The next write may leave the times as they are if the last one was just now.
+    is_settled = time.time_ns() - max(changed_ns) > _SETTLED_NS
     known_columns = _known_columns if is_settled else _known_columns.__wrapped__
     known = known_columns(which, group, metadata.num_columns)
     # A buffer would be filled for each of the headers, which lie far apart.
@@ -181,7 +183,7 @@ def _known_columns(file: tuple[int, ...], group: int, columns: int) -> NDArray[n
     """An `Unpacked` for each column of a row group, -1 until it is known: a day asks several times.
 
     Args:
-        file: Device, inode, bytes and time of change.
+        file: Device, inode, bytes and times of change.
         group: Which row group.
         columns: How many it has.
     """

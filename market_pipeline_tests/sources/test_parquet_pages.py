@@ -107,12 +107,22 @@ def test_headers_are_read_once_while_the_file_is_the_same(tmp_path: Path, monkey
         return read(raw, start, end)
 
     monkeypatch.setattr(page_headers, "read_pages", counted)
+    os.utime(file, (0, 5))
     counts = []
-    for changed_s, columns in ((5, [0, 1]), (5, [0, 1, 2]), (6, [0]), (None, [0]), (None, [0])):
-        os.utime(file, None if changed_s is None else (0, changed_s))
+    for changed_s, is_settled, columns in (
+        (None, True, [0, 1]),
+        (None, True, [0, 1, 2]),
+        (5, False, [0]),  # just now, though its time is as before
+        (6, True, [0]),
+        (None, False, [0]),
+        (None, False, [0]),
+    ):
+        if changed_s is not None:
+            os.utime(file, (0, changed_s))
+        monkeypatch.setattr(parquet_pages, "_SETTLED_NS", -1 if is_settled else 1 << 60)
         check_pages(file, metadata, 0, columns, 0)
         counts.append(len(asked))
-    assert [2, 3, 4, 5, 6] == counts
+    assert [2, 3, 4, 5, 6, 7] == counts
 
     one, other, both = (check_pages(file, metadata, 0, each, 0) for each in ([0], [1], [1, 0]))
     assert both == (one.all_bytes + other.all_bytes, one.largest_bytes + other.largest_bytes)
