@@ -44,9 +44,11 @@ WORKING_LOCK = "working"
 
 _ATTACHED = "working"
 
-_STORAGE_VERSION = "v1.4.0"
-"""The form that DuckDB writes since 1.4. In the one it takes by itself, for the sake of readers
-before 1.0, the same rows take two to three times as long to open and to commit."""
+_OPTIONS = "STORAGE_VERSION 'v1.4.0', RECOVERY_MODE 'NO_WAL_WRITES'"
+"""The form that DuckDB writes since 1.4: in the one it takes by itself, for the sake of readers
+before 1.0, the same rows take two to three times as long to open and to commit. And no log beside
+the file, so that a commit is one write of it (`_engine`) and not two: where there was room for the
+log alone, nobody could open the file any more."""
 
 _BLOCK_BYTES = 1 << 16
 """The size of a block of a new file. The small tables are wide and a run commits little to each: in
@@ -175,8 +177,7 @@ def open_database(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
     engine = _engine(path)
     try:
         try:
-            as_attached = f"AS {_ATTACHED} (STORAGE_VERSION {text(_STORAGE_VERSION)})"
-            attach = f"ATTACH {text(str(path))} {as_attached}"
+            attach = f"ATTACH {text(str(path))} AS {_ATTACHED} ({_OPTIONS})"
             until_unlocked(warehouse.wait_seconds)(engine.execute, attach)
         except duckdb.IOException as error:
             if is_locked_elsewhere(error):
@@ -197,8 +198,8 @@ def open_database(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
 def _engine(path: Path) -> duckdb.DuckDBPyConnection:
     """DuckDB for a file: to start it takes longer than to attach the file and to detach it.
 
-    On small tables a second thread costs a third more processor time, and saves none. A commit
-    writes the file itself: through the log beside it, it would write twice what it changed.
+    On small tables a second thread costs a third more processor time, and saves none. Each commit
+    is a checkpoint, which moves it into the file.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "threads": 1,

@@ -219,10 +219,11 @@ class TestWriting:
 
         assert 2 == len(runs(warehouse))
 
-    def test_full_disk(self, warehouse: Warehouse, full_at):
+    @pytest.mark.parametrize("rows", [1, 50_000])
+    def test_full_disk(self, warehouse: Warehouse, full_at, rows: int):
         """A commit that finds no room leaves nothing of itself, and all that was there readable."""
         replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
-        many = pl.concat([report([PERP], 2, NEXT_DAY)] * 50_000)
+        many = pl.concat([report([PERP], 2, NEXT_DAY)] * rows)
         many = many.with_columns(run=pl.int_range(pl.len()) * 7_919 % 104_729)
         room = warehouse.working_database.stat().st_size
         with full_at(room), pytest.raises(MachineError), in_our_words():
@@ -423,6 +424,17 @@ class TestMark:
             connection.execute(f"UPDATE {REPORT.sql_name} SET run = 2")
             log, after = working_log(warehouse), working_mark(warehouse)
             assert (False, False) == (log.exists() and log.stat().st_size > 0, before == after)
+
+    def test_commits_of_a_killed_writer_are_read(self, warehouse: Warehouse):
+        """What waits in a log, as of a release that wrote one, is read and moved into the file."""
+        replace_rows(warehouse, REPORT, DAY, None, report(BOTH, 1))
+        with duckdb.connect(str(warehouse.working_database)) as other:
+            other.execute("PRAGMA disable_checkpoint_on_shutdown")
+            other.execute(f"UPDATE {REPORT.sql_name} SET run = 2")
+        before = working_log(warehouse).stat().st_size
+        found = read_rows(warehouse, REPORT)["run"].to_list()
+
+        assert (True, [2, 2], False) == (before > 0, found, working_log(warehouse).exists())
 
     def test_none_while_commits_wait_in_the_log(self, warehouse: Warehouse):
         """A log that a killed writer left says that the file itself is not all there is."""
