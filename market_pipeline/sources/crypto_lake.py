@@ -140,7 +140,7 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
         # Not mapped into memory: a file cut short while it is read would end the whole process.
         parquet = pq.ParquetFile(parquet_source(file))
         stat = stat_as_it_lies(file)
-        _check_footer_once(file, stored_size(file), stat.st_mtime_ns, stat.st_ino)
+        _check_footer_once(file, stored_size(file), stat.st_ctime_ns, stat.st_ino)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise LakeFileError(
             f"The {table.name} file cannot be read as Parquet",

@@ -140,14 +140,7 @@ def check_pages(
             held at once are larger than `PAGES_BYTES`.
     """
     row_group = metadata.row_group(group)
-    stat = stat_as_it_lies(source or file)
-    # Nobody can set back the second time, as a copy that keeps a file's times does the first.
-    changed_ns = stat.st_mtime_ns, stat.st_ctime_ns
-    which = stat.st_dev, stat.st_ino, stat.st_size, *changed_ns
-    # The next write may leave the times as they are if the last one was just now.
-    is_settled = time.time_ns() - max(changed_ns) > _SETTLED_NS
-    known_columns = _known_columns if is_settled else _known_columns.__wrapped__
-    known = known_columns(which, group, metadata.num_columns)
+    known = _known_columns(source or file, group, metadata.num_columns)
     # A buffer would be filled for each of the headers, which lie far apart.
     with open_unbuffered(source or file) as raw:
         for column in columns:
@@ -178,15 +171,25 @@ def check_pages(
     return found
 
 
-@lru_cache(maxsize=1 << 9)
-def _known_columns(file: tuple[int, ...], group: int, columns: int) -> NDArray[np.int64]:
+def _known_columns(at: Path, group: int, columns: int) -> NDArray[np.int64]:
     """An `Unpacked` for each column of a row group, -1 until it is known: a day asks several times.
 
-    Args:
-        file: Device, inode, bytes and times of change.
-        group: Which row group.
-        columns: How many it has.
+    It is kept while the inode is unchanged, whose time nobody can set back, as a copy that keeps a
+    file's times does the other one. The next write may leave it as it is if the last was just now.
     """
+    stat = stat_as_it_lies(at)
+    which = stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime_ns
+    if time.time_ns() - stat.st_ctime_ns > _SETTLED_NS:
+        return _kept_columns(which, group, columns)
+    return _unknown(columns)
+
+
+@lru_cache(maxsize=1 << 9)
+def _kept_columns(file: tuple[int, ...], group: int, columns: int) -> NDArray[np.int64]:
+    return _unknown(columns)
+
+
+def _unknown(columns: int) -> NDArray[np.int64]:
     return np.full((columns, len(Unpacked._fields)), -1)
 
 
