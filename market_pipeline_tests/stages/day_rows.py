@@ -25,7 +25,8 @@ class FrameRows:
 
     frame: pl.DataFrame
 
-    def of(self, instrument: str) -> pl.LazyFrame:
+    def of(self, instrument: str, columns: Sequence[str] | None = None) -> pl.LazyFrame:
         """The rows of an instrument."""
         venue, _, symbol = instrument.partition(":")
-        return self.frame.lazy().filter(exchange=venue, symbol=symbol)
+        rows = self.frame.lazy().filter(exchange=venue, symbol=symbol)
+        return rows if columns is None else rows.select(columns)

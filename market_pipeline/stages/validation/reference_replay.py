@@ -296,7 +296,7 @@ def _where(finding: Finding) -> str:
 
 def _minute_of(day: InstrumentDay, message: int, most: int) -> pl.DataFrame:
     """The rows of `books.bbo` from a message on, a minute of them but at most so many."""
-    rows = day.books.bbo.of(day.instrument.id).slice(message, most).select(BBO_COLUMNS).collect()
+    rows = day.books.bbo.of(day.instrument.id, BBO_COLUMNS).slice(message, most).collect()
     received_ns = rows["ts_receipt_ns"].to_numpy()
     later = np.flatnonzero(received_ns - received_ns[:1] >= _MINUTE_NS)
     return rows.head(int(later[0])) if later.size else rows
@@ -306,7 +306,7 @@ def _depth_of(day: InstrumentDay, bbo: pl.DataFrame) -> pl.DataFrame:
     """The published depth of the time of some messages, which may hold that of others too."""
     time = pl.col("ts_receipt_ns")
     in_time = time.is_between(bbo["ts_receipt_ns"].min(), bbo["ts_receipt_ns"].max())
-    return day.books.depth.of(day.instrument.id).filter(in_time).select(DEPTH_COLUMNS).collect()
+    return day.books.depth.of(day.instrument.id, DEPTH_COLUMNS).filter(in_time).collect()
 
 
 def _gaps(day: InstrumentDay, first: int, end: int) -> set[int]:
