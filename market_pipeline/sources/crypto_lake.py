@@ -211,7 +211,6 @@ def read_raw(
     *,
     skip_rows: int = 0,
     optional: Sequence[str] = (),
-    whole: bool = False,
 ) -> Iterator[RawBatch]:
     """Yields the rows of a day's shards from row `skip_rows` on, in batches; no value is checked.
 
@@ -221,7 +220,6 @@ def read_raw(
         batch_rows: Most rows of a batch, unless one row group has more.
         skip_rows: Rows at the start that are left out, counted over all shards.
         optional: Further columns, of those shards that have them.
-        whole: See `read_pieces`.
 
     Raises:
         LakeFileError, SchemaError: See `open_shard`.
@@ -233,8 +231,7 @@ def read_raw(
             skip_rows -= skipped
             chosen = [*columns, *(column for column in optional if column in names)]
             own = [names[column] for column in chosen]
-            found = read_pieces(parquet, file, own, batch_rows, skipped, whole=whole)
-            for first_row, pieces in found:
+            for first_row, pieces in read_pieces(parquet, file, own, batch_rows, skipped):
                 check_stopped()
                 arrays, nulls = {}, {}
                 for column in chosen:

@@ -1,8 +1,7 @@
 """Parquet shards as numpy columns, one bounded piece after the other.
 
-A piece is some whole row groups, or a half of a large one where memory is short, decoded by Polars,
-which is about twice as fast as Arrow's reader. Of a file that lies sealed a piece's columns are
-opened in memory.
+A piece is some whole row groups, or a half of a large one, decoded by Polars, which is about twice
+as fast as Arrow's reader. Of a file that lies sealed a piece's columns are opened in memory.
 A row group too large to be held whole is streamed page by page by Arrow instead, and so is a piece
 that Polars cannot read: Arrow then says where the file is damaged. What is read of a row group is
 bounded beforehand by `sources/parquet_pages.py`, and no text is longer than `TEXT_BYTES`.
@@ -41,13 +40,7 @@ Columns = dict[str, _Values]
 
 
 def read_pieces(
-    parquet: pq.ParquetFile,
-    file: Path,
-    columns: Sequence[str],
-    rows: int,
-    skip_rows: int = 0,
-    *,
-    whole: bool = False,
+    parquet: pq.ParquetFile, file: Path, columns: Sequence[str], rows: int, skip_rows: int = 0
 ) -> Iterator[tuple[int, Columns]]:
     """Yields (first row, columns) of pieces of at most `rows` rows, or of one row group, in order.
 
@@ -57,7 +50,6 @@ def read_pieces(
         columns: Which columns to read.
         rows: Row groups are taken together up to this many rows; a streamed one is cut into this.
         skip_rows: Rows at the file's start that are left out.
-        whole: Whether large row groups are not cut, which takes more memory and less time.
 
     Raises:
         LakeFileError: If a part of the file cannot be decoded, or not in bounded memory.
@@ -83,7 +75,7 @@ def read_pieces(
                 ]
                 all_bytes = sum(group.all_bytes for group in unpacked)
                 if not is_streamed and all_bytes <= 2 * ROW_GROUP_BYTES:
-                    most = _rows_at_once(count, columns, whole=whole)
+                    most = _rows_at_once(count, columns)
                     while skip < count:
                         piece = _decode(
                             at, file, columns, first_row + skip, min(most, count - skip)
@@ -140,9 +132,9 @@ def _is_streamed(metadata: pq.FileMetaData, group: int, columns: Sequence[str]) 
     return rows * len(columns) * 8 > ROW_GROUP_BYTES
 
 
-def _rows_at_once(count: int, columns: Sequence[str], *, whole: bool = False) -> int:
+def _rows_at_once(count: int, columns: Sequence[str]) -> int:
     """Into how many rows at a time a piece is cut for Polars, evenly."""
-    parts = max(1, -(-count * len(columns) * 8 // (ROW_GROUP_BYTES if whole else PIECE_BYTES)))
+    parts = max(1, -(-count * len(columns) * 8 // PIECE_BYTES))
     return -(-count // parts)
 
 

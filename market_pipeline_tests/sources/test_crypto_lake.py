@@ -23,7 +23,6 @@ from market_pipeline.sources.crypto_lake import (
     day_shards,
     open_shard,
     read_deltas,
-    read_raw,
     read_times,
 )
 from market_pipeline.sources.crypto_lake_snapshots import read_snapshots
@@ -297,11 +296,9 @@ class TestDeltas:
             patch.setattr(parquet, "PIECE_BYTES", at_once * len(DELTAS.columns) * 8)
             batches = list(read_deltas(files, skip))
             counted = count_deltas(files)
-            whole = list(read_raw(files, DELTAS, ["price"], rows, skip_rows=skip, whole=True))
         expected = deltas(first)["price"].to_pylist()[skip:]
 
         assert [price for batch in batches for price in batch.price.tolist()] == expected
-        assert [price for batch in whole for price in batch.arrays["price"].tolist()] == expected
         groups = sum(-(-size // group) for size in sizes)
         assert (counted.rows, counted.streamed_row_groups) == (first, groups if streamed else 0)
         largest = max((batch.price.size for batch in batches), default=0) if skip == 0 else 0

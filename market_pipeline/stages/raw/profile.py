@@ -136,7 +136,6 @@ def _profile(
 
 
 def _scan(files: Sequence[Path], scan: RawTableScan, table: RawTable) -> None:
-    # Nothing else of the day is in memory yet.
-    for batch in read_raw(files, table, list(table.columns), scan.batch_rows, whole=True):
+    for batch in read_raw(files, table, list(table.columns), scan.batch_rows):
         scan.add(batch)
         del batch  # or it would be held while the next one is decoded
