@@ -22,7 +22,7 @@ import polars as pl
 
 from market_pipeline.errors import PublishError
 from market_pipeline.warehouse.file_views import text
-from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse
+from market_pipeline.warehouse.layout import PRIVATE_FILE, Warehouse, sync
 from market_pipeline.warehouse.locks import busy, holding, is_locked_elsewhere, until_unlocked
 from market_pipeline.warehouse.tables import Table
 
@@ -177,8 +177,9 @@ def open_database(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
     engine = _engine(path)
     try:
         try:
-            attach = f"ATTACH {text(str(path))} AS {_ATTACHED} ({_OPTIONS})"
-            until_unlocked(warehouse.wait_seconds)(engine.execute, attach)
+            if not path.exists():
+                _make_file(warehouse, engine)
+            until_unlocked(warehouse.wait_seconds)(engine.execute, _attach(path))
         except duckdb.IOException as error:
             if is_locked_elsewhere(error):
                 raise busy(warehouse, WORKING_LOCK) from error
@@ -192,6 +193,22 @@ def open_database(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
         engine.close()  # and with it the file, whatever is the matter
         _engine.cache_clear()
         raise
+
+
+def _attach(path: Path) -> str:
+    return f"ATTACH {text(str(path))} AS {_ATTACHED} ({_OPTIONS})"
+
+
+def _make_file(warehouse: Warehouse, engine: duckdb.DuckDBPyConnection) -> None:
+    """An empty database, whole when it comes to its place: cut short, nobody could open it."""
+    path = warehouse.working_database
+    new = path.with_suffix(".duckdb.new")
+    new.unlink(missing_ok=True)
+    engine.execute(_attach(new))
+    engine.execute(f"DETACH {_ATTACHED}")
+    working_log(warehouse).unlink(missing_ok=True)  # of a file that was moved away
+    new.rename(path)
+    sync(path.parent)
 
 
 @lru_cache(maxsize=1)

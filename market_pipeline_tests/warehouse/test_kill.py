@@ -15,6 +15,8 @@ import duckdb
 import polars as pl
 import pytest
 
+from market_pipeline.errors import MachineError, PublishError
+from market_pipeline.machine import in_our_words
 from market_pipeline.warehouse import publish as publish_module
 from market_pipeline.warehouse.catalogue import connect, refresh
 from market_pipeline.warehouse.delta import commit_file
@@ -22,7 +24,7 @@ from market_pipeline.warehouse.layout import GROUP_FOLDER, PRIVATE_UMASK, Wareho
 from market_pipeline.warehouse.publish import publish, vacuum
 from market_pipeline.warehouse.read import current_files, scan
 from market_pipeline.warehouse.staging import sweep_staging
-from market_pipeline.warehouse.working import read_rows
+from market_pipeline.warehouse.working import read_rows, replace_rows
 from market_pipeline_tests.warehouse.writers import (
     BBO,
     DAY,
@@ -32,6 +34,7 @@ from market_pipeline_tests.warehouse.writers import (
     TABLES,
     publish_run,
     publish_until_killed,
+    report,
     rows_of,
     stage,
 )
@@ -155,6 +158,17 @@ def test_killed_between_move_and_commit(warehouse: Warehouse):
     assert 2 == publish(warehouse, BBO, DAY, [stage(warehouse, name, 2) for name in (PERP, SPOT)])
     assert 2 == read_by_polars(warehouse)
     assert [] == list(warehouse.staging_dir.iterdir())
+
+
+@pytest.mark.parametrize("size", [0, 4_096, 8_192, 12_288])
+def test_the_first_commit_of_small_tables_is_cut_short(warehouse: Warehouse, full_at, size: int):
+    """Wherever the making of the working database ends, the next commit finds none, or one."""
+    with full_at(size), pytest.raises((PublishError, MachineError)), in_our_words():
+        replace_rows(warehouse, REPORT, DAY, None, report([PERP], 1))
+
+    assert 0 == read_rows(warehouse, REPORT).height
+    assert 1 == replace_rows(warehouse, REPORT, DAY, None, report([PERP], 2))
+    assert [2] == read_rows(warehouse, REPORT)["run"].to_list()
 
 
 def killed_after_the_commit(data_dir: Path, run: int) -> None:
