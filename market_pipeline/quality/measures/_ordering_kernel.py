@@ -43,6 +43,7 @@ _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 _SECOND_KIND = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
 _ZERO = np.uint64(0)
+_HALF = np.uint64(32)
 _SHIFT_1 = np.uint64(30)
 _SHIFT_2 = np.uint64(27)
 _SHIFT_3 = np.uint64(31)
@@ -96,8 +97,9 @@ def _content(first, second, is_second_kind, row):
     """A hash of what a row says."""
     # Or each row would ask whether it counts from the end, which took a third of the time.
     row = np.uint64(row)
-    bits = first[row] + (_SECOND_KIND if is_second_kind[row] else _ZERO)
-    return _mixed(_mixed(bits) + second[row])
+    bits = (first[row] + (_SECOND_KIND if is_second_kind[row] else _ZERO)) * _MULTIPLIER_1
+    bits = ((bits ^ (bits >> _HALF)) + second[row]) * _MULTIPLIER_2
+    return bits ^ (bits >> _HALF)
 
 
 @kernel
