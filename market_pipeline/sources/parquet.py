@@ -165,10 +165,19 @@ def _from_polars(series: pl.Series, file: Path, first_row: int) -> _Values:
             raise _long_text(file, first_row + at, series.name, series[at])
         return _from_arrow(series.to_arrow())
     if not series.null_count():
-        return series.to_numpy(), None
+        return (_truths(series) if series.dtype == pl.Boolean else series.to_numpy()), None
     # An integer column with a null in it would become one of floats.
     filled = series if series.dtype.is_float() else series.fill_null(strategy="zero")
     return filled.to_numpy(), series.is_null().to_numpy()
+
+
+def _truths(series: pl.Series) -> NDArray[np.bool_]:
+    """As Polars makes them of their bits, which takes it ten times as long."""
+    array = series.to_arrow()
+    bits = np.frombuffer(array.buffers()[1], np.uint8)
+    first, skip = divmod(array.offset, 8)
+    found = np.unpackbits(bits[first:], count=skip + len(array), bitorder="little")
+    return found[skip:].view(np.bool_)
 
 
 def _stream(

@@ -288,7 +288,9 @@ class TestDeltas:
         folder = tmp_path_factory.mktemp("shards")
         files, first = [], 0
         for number, size in enumerate(sizes, start=1):
-            files.append(shard(folder, number, deltas(size, first), row_group_size=group))
+            sides = np.arange(first, first + size) % 3 == 0
+            rows_of_file = deltas(size, first, side_is_bid=sides)
+            files.append(shard(folder, number, rows_of_file, row_group_size=group))
             first += size
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(crypto_lake, "_BATCH_ROWS", rows)
@@ -299,6 +301,8 @@ class TestDeltas:
         expected = deltas(first)["price"].to_pylist()[skip:]
 
         assert [price for batch in batches for price in batch.price.tolist()] == expected
+        sides = [side for batch in batches for side in batch.is_bid.tolist()]
+        assert [row % 3 == 0 for row in range(first)][skip:] == sides
         groups = sum(-(-size // group) for size in sizes)
         assert (counted.rows, counted.streamed_row_groups) == (first, groups if streamed else 0)
         largest = max((batch.price.size for batch in batches), default=0) if skip == 0 else 0
