@@ -43,16 +43,19 @@ def powers(value: Fraction) -> tuple[int, int, int]:
 
 def naive_step(decimals: list[Decimal]) -> Fraction | None:
     """The documented rule, word by word, over whole decimals and all candidate steps."""
-    shown = [powers(Fraction(each)) for each in decimals if each > 0]
+    times = Counter(each for each in decimals if each > 0)
+    shown = {powers(Fraction(each)): count for each, count in times.items()}
     if not shown:
         return None
-    tolerated = min(OUTLIERS_AT_MOST, len(shown) // VALUES_PER_OUTLIER)
+    tolerated = min(OUTLIERS_AT_MOST, times.total() // VALUES_PER_OUTLIER)
     steps = {
         (two, five): Fraction(2) ** two * Fraction(5) ** five
         for two in {each[0] for each in shown}
         for five in {each[1] for each in shown}
     }
-    cells = Counter((two, five) for two, five, _ in shown)
+    cells: Counter[tuple[int, int]] = Counter()
+    for (two, five, _), count in shown.items():
+        cells[two, five] += count
 
     def off(step: tuple[int, int]) -> int:
         return sum(n for cell, n in cells.items() if cell[0] < step[0] or cell[1] < step[1])
