@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ HOUR = 3_600 * SECOND
 
 __all__ = ["HOUR", "SECOND", "feeds", "key_of", "sound_feeds"]
 
+Draw = Callable[[st.SearchStrategy[Any]], Any]
 Book = dict[bool, dict[int, int]]
 Parts = list[list[Row]]
 
@@ -46,8 +49,8 @@ def key_of(row: Row) -> tuple[int, int]:
     return row.sequence_number, row.ts_receipt_ns
 
 
-@st.composite
-def rows_of_a_message(draw, receipt: int, origin: int, number: int) -> list[Row]:
+# No strategies of their own: hypothesis looks at each new one, and a feed would make dozens.
+def rows_of_a_message(draw: Draw, receipt: int, origin: int, number: int) -> list[Row]:
     rows = []
     for _ in range(draw(COUNTS)):
         kind = draw(ONE_IN_TWENTY)
@@ -71,8 +74,7 @@ def snapshot_of(book: Book, levels: int) -> tuple[list, list] | None:
     return bids, asks
 
 
-@st.composite
-def any_side(draw, best: int, away: int):
+def any_side(draw: Draw, best: int, away: int) -> list[tuple[int, int]]:
     level, out = best, []
     for step in draw(LEVEL_STEPS):
         out.append((level, draw(LEVEL_SIZES)))
@@ -80,10 +82,9 @@ def any_side(draw, best: int, away: int):
     return out
 
 
-@st.composite
-def any_book(draw):
+def any_book(draw: Draw) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     best = draw(BESTS)
-    return draw(any_side(best, -1)), draw(any_side(best + draw(SPREADS), 1))
+    return any_side(draw, best, -1), any_side(draw, best + draw(SPREADS), 1)
 
 
 @st.composite
@@ -98,7 +99,7 @@ def sound_feeds(draw, most: int = 30, *, calm: bool = False) -> tuple[Parts, lis
     for _ in range(draw(st.integers(1, most))):
         receipt += draw(WAITS)
         number += draw(STEPS)
-        rows = draw(rows_of_a_message(receipt, receipt - draw(AGES), number))
+        rows = rows_of_a_message(draw, receipt, receipt - draw(AGES), number)
         parts.append(rows)
         for row in rows:
             if row.size_lots >= 0:
@@ -113,7 +114,7 @@ def sound_feeds(draw, most: int = 30, *, calm: bool = False) -> tuple[Parts, lis
             shift = 0 if is_right else draw(BOOKS_AWAY)
             told = snapshot_of(books[min(max(at + shift, 0), len(books) - 1)], draw(LEVELS))
             if told is None or (not is_right and draw(st.integers(0, 24)) == 0):
-                told = draw(any_book())
+                told = any_book(draw)
             if snapshots and not is_right and draw(st.integers(0, 7)) == 0:
                 back = draw(st.sampled_from([1, 2, 9]))
                 told = (snapshots[-min(back, len(snapshots))].bids,
@@ -130,8 +131,7 @@ def sound_feeds(draw, most: int = 30, *, calm: bool = False) -> tuple[Parts, lis
     return parts, snapshots
 
 
-@st.composite
-def damages(draw, parts: Parts) -> Parts:
+def damaged(draw: Draw, parts: Parts) -> Parts:
     """The messages with one stretch of them changed, told again, or told late."""
     at = draw(st.integers(0, len(parts) - 1))
     until = min(at + draw(st.sampled_from([1, 1, 1, 2, 4, 10])), len(parts))
@@ -185,7 +185,7 @@ def feeds(draw, most: int = 30, *, calm: bool = False):
     """Rows, snapshots, and the first rows of messages that others are lost before, or recovered."""
     parts, snapshots = draw(sound_feeds(most, calm=calm))
     for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2, 3]))):
-        parts = draw(damages(parts)) or parts
+        parts = damaged(draw, parts) or parts
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         if snapshots:
             at = draw(st.integers(0, len(snapshots) - 1))

@@ -340,7 +340,7 @@ def closing_books(draw) -> Keyframe:
     sides = []
     best = draw(st.integers(992, 1006))
     for start, away in ((best, -1), (best + draw(st.integers(1, 3)), 1)):
-        levels = draw(any_side(start, away))
+        levels = any_side(draw, start, away)
         sides += [np.array(column, np.int64) for column in zip(*levels, strict=True)]
     low, high = (draw(st.sampled_from(side[-2:].tolist())) for side in (sides[0], sides[2]))
     return Keyframe("closing", 0, 0, 99, 1, 0, *sides, low, high)
