@@ -70,7 +70,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, receivers) -> Workspace:
         more={
             "PIPELINE_ALERT_WEBHOOK_URLS": webhook.url("/secret-path"),
             "PIPELINE_ALERT_SLACK_URLS": slack.url("/secret-path"),
-            "PIPELINE_ALERT_INTERVAL_SECONDS": "1",
+            "PIPELINE_ALERT_INTERVAL_SECONDS": "3",
             "PIPELINE_ALERT_FIRST_RETRY_SECONDS": "0.5",
             "PIPELINE_ALERT_LONGEST_RETRY_SECONDS": "4",
             "PIPELINE_ALERT_ATTEMPTS": "1000",
