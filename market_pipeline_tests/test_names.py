@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -93,13 +91,6 @@ def is_ours(name: str) -> bool:
     return last not in _FILES and (first in folders_and_modules() or last in public())
 
 
-def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Comments and multi-line strings of a file, with their first lines."""
-    for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
-        if token.type == tokenize.COMMENT or token.string.startswith('"""'):
-            yield token.start[0], token.string
-
-
 def arguments(path: Path) -> Iterator[tuple[str, set[str], set[str]]]:
     """Of each function or class that lists `Args:`, its name, what is listed and what it takes."""
     for node in nodes(path):
@@ -118,11 +109,11 @@ def arguments(path: Path) -> Iterator[tuple[str, set[str], set[str]]]:
 
 
 def test_dotted_names_resolve():
-    """A dotted name of ours in backticks is a module, a name in one, or a table."""
+    """A dotted name of ours in backticks, wherever, is a module, a name in one, or a table."""
     dangling = [
         f"{path.relative_to(ROOT)}:{line} {name}"
         for _, path in modules()
-        for line, text in texts(path)
+        for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
         for name in _DOTTED.findall(text)
         if is_ours(name) and not resolves(name)
     ]
