@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
-import sys
+from collections.abc import Callable
 from contextlib import closing
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Barrier
 
 import dagster as dg
 import pytest
@@ -20,6 +21,8 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
 from dagster._core.storage.runs.sqlite import SqliteRunStorage, sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import SqliteScheduleStorage, sqlite_schedule_storage
+
+from market_pipeline_tests.defs.workspace import forks
 
 FILES = ("history/runs.db", "schedules/schedules.db")
 ALL_FILES = (*FILES, "event_log.db")
@@ -76,50 +79,53 @@ def test_a_file_that_is_gone_is_made_again(home, file, left):
         assert (1, 1, 1) == used(again, "again")
 
 
-KILLED = """
-import os, sqlalchemy, sys, dagster as dg
-def die(_, __, statement, *others):
-    if f"CREATE TABLE {sys.argv[1]} " in statement:
-        os._exit(9)
-sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", die)
-dg.DagsterInstance.get()
-"""
+def started(function: Callable[..., None], *arguments: object) -> BaseProcess:
+    """A process of its own, which calls a function in the environment of this one."""
+    process = forks().Process(target=_call, args=(dict(os.environ), function, arguments))
+    process.start()
+    return process
+
+
+def _call(environment: dict[str, str], function: Callable[..., None], arguments: tuple) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    function(*arguments)
+
+
+def die_before_making(table: str) -> None:
+    def die(_: object, __: object, statement: str, *___: object) -> None:
+        if f"CREATE TABLE {table} " in statement:
+            os._exit(9)
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", die)
+    dg.DagsterInstance.get()
 
 
 @pytest.mark.usefixtures("dagster_home")
 @pytest.mark.parametrize("table", ["event_logs", "pending_steps"])
 def test_a_kill_while_tables_are_made(table):
     """What a kill leaves of the first start the next process completes."""
-    killed = subprocess.run([sys.executable, "-c", KILLED, table], check=False)
-    assert 9 == killed.returncode
+    killed = started(die_before_making, table)
+    killed.join()
+    assert 9 == killed.exitcode
     with dg.DagsterInstance.get() as instance:
         instance.add_instigator_state(switched_on())
         assert (1, 1, 1) == used(instance, "next")
 
 
-FIRST = """
-import sys, dagster as dg
-print("ready", flush=True)
-sys.stdin.readline()
-dg.DagsterInstance.get().add_run(dg.DagsterRun("first"))
-"""
+def add_a_run(all_ready: Barrier) -> None:
+    all_ready.wait()
+    dg.DagsterInstance.get().add_run(dg.DagsterRun("first"))
 
 
 @pytest.mark.usefixtures("dagster_home")
 def test_processes_that_are_first_at_once():
     """One makes the tables of a new home, and the others wait for it."""
-    command, pipe = [sys.executable, "-c", FIRST], subprocess.PIPE
-    started = [subprocess.Popen(command, stdin=pipe, stdout=pipe) for _ in range(3)]
-    for each in started:
-        assert each.stdout is not None
-        assert b"ready\n" == each.stdout.readline()
-    for each in started:
-        assert each.stdin is not None
-        each.stdin.write(b"go\n")
-        each.stdin.flush()
-    for each in started:
-        each.communicate()
-    assert [0, 0, 0] == [each.returncode for each in started]
+    all_ready = forks().Barrier(3)
+    processes = [started(add_a_run, all_ready) for _ in range(3)]
+    for each in processes:
+        each.join()
+    assert [0, 0, 0] == [each.exitcode for each in processes]
     with dg.DagsterInstance.get() as instance:
         assert 3 == instance.get_runs_count()
 
