@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import duckdb
 import polars as pl
@@ -100,11 +101,18 @@ def _refresh(warehouse: Warehouse) -> None:
 
 
 def of_run(data_dir: str) -> Warehouse:
-    """The warehouse in a folder, made if need be; a run reads the settings for it once."""
+    """The warehouse in a folder, made if need be; a run reads the settings for it once.
+
+    Raises:
+        OSError: The folder of the catalogue may not be written to.
+    """
     folder = Path(data_dir)
     warehouse = _warehouses.get(folder)
     if warehouse is None:
         warehouse = with_catalogue(folder, load_settings().lock_timeout_seconds)
+        # Where no catalogue can be made, readers would have the old one, and nobody an error: it is
+        # made after the last step.
+        TemporaryFile(dir=warehouse.warehouse_dir).close()
         if _runs[folder]:
             _warehouses[folder] = warehouse
     return warehouse

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from market_pipeline.errors import DomainError, LakeFileError, SchemaError
 from market_pipeline.mapped import ColumnArray
-from market_pipeline.security.stored import stat_as_it_lies, stored_size
+from market_pipeline.security.stored import is_stored, stat_as_it_lies, stored_size
 from market_pipeline.shown import shown_names
 from market_pipeline.sources.batches import DeltaBatch
 from market_pipeline.sources.converted_columns import (
@@ -147,7 +147,7 @@ def open_shard(file: Path, table: RawTable) -> tuple[pq.ParquetFile, dict[str, s
             next_step="Fetch the file from the vendor again, then rerun this day.",
             file=file,
             expected="a complete Parquet file",
-            found=f"{stored_size(file)} bytes: {error}",
+            found=f"{stored_size(file)} bytes: {error}" if is_stored(file) else str(error),
         ) from error
     schema = parquet.schema_arrow
     columns = table.columns | more_columns(schema, table.name)

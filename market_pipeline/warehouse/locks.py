@@ -120,9 +120,9 @@ def newest_change(folder: Path) -> int:
     return newest
 
 
-def busy(warehouse: Warehouse, name: str) -> WarehouseBusyError:
-    """The error for a lock, or a database file, that someone else kept for the whole wait."""
-    return _in_use(name, warehouse.lock_file(name), warehouse.wait_seconds)
+def busy(warehouse: Warehouse, name: str, file: Path | None = None) -> WarehouseBusyError:
+    """The error for a lock, or a database `file`, that someone else kept for the whole wait."""
+    return _in_use(name, file or warehouse.lock_file(name), warehouse.wait_seconds)
 
 
 def _in_use(name: str, file: Path, waited_seconds: float) -> WarehouseBusyError:
@@ -142,9 +142,10 @@ def _holder(file: Path) -> str | None:
     with suppress(OSError, IndexError):
         inode = f":{file.stat().st_ino}"
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
-            # "1: FLOCK ADVISORY WRITE 4711 08:01:1234 0 EOF"; who waits has "->" behind the number
+            # "1: FLOCK ADVISORY WRITE 4711 08:01:1234 0 EOF"; who waits has "->" behind the number.
+            # DuckDB's are of POSIX.
             parts = line.split()
-            if parts[1] == "FLOCK" and parts[5].endswith(inode):
+            if parts[1] in {"FLOCK", "POSIX"} and parts[5].endswith(inode):
                 lines = Path(f"/proc/{parts[4]}/status").read_text(encoding="utf-8").splitlines()
                 name, state = (each.partition(":")[2].strip() for each in (lines[0], lines[2]))
                 return f"process {parts[4]} ({name}), state {state}"

@@ -182,7 +182,7 @@ def open_database(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
             until_unlocked(warehouse.wait_seconds)(engine.execute, _attach(path))
         except duckdb.IOException as error:
             if is_locked_elsewhere(error):
-                raise busy(warehouse, WORKING_LOCK) from error
+                raise busy(warehouse, WORKING_LOCK, path) from error
             raise damaged(warehouse, error) from error
         path.chmod(PRIVATE_FILE)
         engine.execute(f"USE {_ATTACHED}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 
 from market_pipeline.config.instruments import Instrument
-from market_pipeline.errors import PublishError, WarehouseBusyError
+from market_pipeline.errors import MachineError, PublishError, WarehouseBusyError
 from market_pipeline.tables import TABLES, refresh_catalogue
 from market_pipeline.warehouse import working
 from market_pipeline.warehouse.catalogue import FILES_SCHEMA, connect
@@ -384,6 +385,25 @@ def test_a_run_shows_all_it_published_at_once(warehouse: Warehouse, instruments,
     after = published(warehouse, query)
 
     assert ([(0, 0)], [(1, 2)], [warehouse]) == (during, after, refreshed)
+
+
+def test_no_run_publishes_what_it_could_not_show(warehouse: Warehouse, instruments, monkeypatch):
+    """Where the folder of the catalogue may not be written to, the first step fails."""
+    from market_pipeline.defs import _one_switch
+    from market_pipeline.defs.io_managers import PartitionRows
+
+    def read_only(*, dir: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(dir))
+
+    _, manager = both_managers(warehouse)
+    monkeypatch.setattr(_one_switch, "TemporaryFile", read_only)
+    with (
+        manager.yield_for_execution(dg.build_init_resource_context()) as small,
+        output("raw_trades", warehouse) as context,
+        pytest.raises(MachineError, match="read-only disk"),
+    ):
+        small.handle_output(context, PartitionRows(rows(["BTC-USDT"], 7), instruments))
+    assert 0 == working.read_rows(warehouse, RAW).height
 
 
 def test_what_files_were_made_of_is_recorded_by_the_end_of_a_run(

@@ -224,6 +224,13 @@ class TestDamage:
         with pytest.raises(LakeFileError, match="cannot be read as Parquet"):
             list(read_deltas([path]))
 
+    def test_removed(self, tmp_path: Path):
+        """A file that somebody removed since it was listed is refused as any other is."""
+        path = tmp_path / "1.snappy.parquet"
+        with pytest.raises(LakeFileError, match="No such file") as caught:
+            list(read_deltas([path]))
+        assert str(path) == caught.value.file
+
     def test_damaged_inside(self, tmp_path: Path):
         """Bytes lost in the second row group are found when it is read, and the row is told."""
         rows = deltas(4_000)

@@ -248,7 +248,7 @@ class TestWriting:
     def test_somebody_opened_the_private_file(
         self, warehouse: Warehouse, processes: ForkServerContext
     ):
-        """A shell on the private file is waited for, then reported; after it all goes on."""
+        """A shell on the private file is waited for, then named; after it all goes on."""
         ours, theirs = processes.Pipe()
         shell = processes.Process(
             target=hold_for_writing, args=(warehouse.working_database, theirs)
@@ -256,14 +256,10 @@ class TestWriting:
         shell.start()
         ours.recv()
         try:
-            with pytest.raises(WarehouseBusyError):
-                replace_rows(
-                    dataclasses.replace(warehouse, wait_seconds=0.2),
-                    REPORT,
-                    DAY,
-                    None,
-                    report(BOTH, 1),
-                )
+            hurried = dataclasses.replace(warehouse, wait_seconds=0.2)
+            with pytest.raises(WarehouseBusyError, match=rf"process {shell.pid} ") as caught:
+                replace_rows(hurried, REPORT, DAY, None, report(BOTH, 1))
+            assert str(warehouse.working_database) == caught.value.file
         finally:
             ours.send(None)
             shell.join(30)
