@@ -8,6 +8,7 @@ catalogue.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -149,13 +150,15 @@ def keep_day(warehouse: Warehouse, day: date, frames: Mapping[Table, pl.DataFram
 def working_mark(warehouse: Warehouse) -> str | None:
     """What changes with each commit; None where one waits in the log beside the file, or none was.
 
-    The headers of the file, one of which DuckDB counts up and writes last.
+    The headers of the file, one of which DuckDB counts up and writes last, and when it was written:
+    where an older file was put back, other commits get the same counts.
     """
     if working_log(warehouse).exists():
         return None
     try:
         with warehouse.working_database.open("rb") as file:
-            return hashlib.sha256(file.read(_HEADER_BYTES)).hexdigest()
+            written_ns = os.fstat(file.fileno()).st_mtime_ns
+            return hashlib.sha256(b"%d %s" % (written_ns, file.read(_HEADER_BYTES))).hexdigest()
     except FileNotFoundError:
         return None
 

@@ -25,6 +25,7 @@ from market_pipeline.warehouse.publish import publish, vacuum
 from market_pipeline.warehouse.read import current_files, scan
 from market_pipeline.warehouse.staging import sweep_staging
 from market_pipeline.warehouse.working import read_rows, replace_rows
+from market_pipeline.warehouse.working_file import working_mark
 from market_pipeline_tests.warehouse.writers import (
     BBO,
     DAY,
@@ -169,6 +170,19 @@ def test_the_first_commit_of_small_tables_is_cut_short(warehouse: Warehouse, ful
     assert 0 == read_rows(warehouse, REPORT).height
     assert 1 == replace_rows(warehouse, REPORT, DAY, None, report([PERP], 2))
     assert [2] == read_rows(warehouse, REPORT)["run"].to_list()
+
+
+def test_small_tables_of_before_are_put_back(warehouse: Warehouse):
+    """A commit upon an older file is taken for none that is lost, though DuckDB counts the same."""
+    replace_rows(warehouse, REPORT, DAY, None, report([PERP], 1))
+    older = warehouse.working_database.read_bytes()
+    marks = []
+    for run in (2, 3):
+        warehouse.working_database.write_bytes(older)
+        replace_rows(warehouse, REPORT, DAY, None, report([PERP], run))
+        marks.append(working_mark(warehouse))
+
+    assert marks[0] != marks[1]
 
 
 def killed_after_the_commit(data_dir: Path, run: int) -> None:
