@@ -56,6 +56,10 @@ def _call_at(address: int, *arguments: Any) -> int:
     return _called[address](*arguments)
 
 
+def _fetch_nothing(column: object, index: int) -> None:
+    pass
+
+
 def _lowest_bit(word: int) -> int:
     word = int(word)
     return (word & -word).bit_length() - 1
@@ -65,9 +69,13 @@ def _lowest_bit(word: int) -> int:
 def pytest_load_initial_conftests() -> None:
     """Puts Python in the compiler's place before anything is imported that holds kernels."""
     from market_pipeline import jit
-    from market_pipeline.books import entry_points
+    from market_pipeline.books import fetch
 
     jit.kernel = jit.inlined_kernel = jit.callback_kernel = _itself  # type: ignore[assignment]
+    fetch.fetch_ahead = _fetch_nothing
+
+    from market_pipeline.books import entry_points
+
     entry_points.address_of, entry_points.call_at = _address_of, _call_at
 
     from market_pipeline.books import walk

@@ -16,6 +16,7 @@ import numpy as np
 
 from market_pipeline.books import cursor as at
 from market_pipeline.books import registers as reg
+from market_pipeline.books.fetch import fetch_ahead
 from market_pipeline.books.log import give_evidence
 from market_pipeline.books.messages import apply_messages, next_listed_row
 from market_pipeline.books.misplaced import settle_pending
@@ -42,6 +43,8 @@ _BAD_ORIGIN = int(Mark.BAD_TS_ORIGIN)
 _MATCH = int(Proof.MATCH)
 _FLAGS = np.int64(_OUT_OF_ORDER | _BAD_SEQUENCE | _BAD_RECEIPT | _BAD_ORIGIN)
 _NEVER = np.int64(2**63 - 1)
+# So many numbers come to the processor at once.
+_LINE = 8
 _BEFORE_ALL = np.int64(-(2**63))
 
 
@@ -122,6 +125,7 @@ def advance(registers, levels, history, feed, cursor, options, outputs):
                 ):
                     return _NEEDS_WINDOW
                 cursor[at.SNAPSHOT] += 1
+                _fetch_levels(snapshots, snapshot + 1)
             if cursor[at.SNAPSHOT] == snapshots.sequence_number.size and feed.more_snapshots:
                 return _NEEDS_SNAPSHOTS
             if at_end:
@@ -141,6 +145,17 @@ def advance(registers, levels, history, feed, cursor, options, outputs):
         until = _next_stop(registers, feed, cursor, options)
         status = apply_messages(registers, levels, history, feed, cursor, until, options, outputs)
     return status
+
+
+@kernel
+def _fetch_levels(snapshots, snapshot):
+    """Begins to fetch the levels of the snapshot to be met next: a hundred rows come before it."""
+    depth = snapshots.bid_price_ticks.shape[1]
+    for level in range(snapshot * depth, (snapshot + 1) * depth + _LINE, _LINE):
+        fetch_ahead(snapshots.bid_price_ticks, level)
+        fetch_ahead(snapshots.bid_size_lots, level)
+        fetch_ahead(snapshots.ask_price_ticks, level)
+        fetch_ahead(snapshots.ask_size_lots, level)
 
 
 @kernel

@@ -215,7 +215,7 @@ def apply_messages(registers, levels, history, feed, cursor, until, options, out
         row, position, unknown_here, refused_here, is_full = apply_rows(
             sizes, words0, words1, words2, far_keys, far_sizes, meta,
             ring_level, ring_before, position,
-            sequences, receipts, is_bid, prices, new_sizes, row, sequence, receipt,
+            sequences, receipts, origins, is_bid, prices, new_sizes, row, sequence, receipt,
         )  # fmt: skip
         unknown += unknown_here
         if refused_here:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from market_pipeline.books.fetch import fetch_ahead
 from market_pipeline.books.levels import (
     ASK,
     BID,
@@ -21,6 +22,7 @@ from market_pipeline.jit import inlined_kernel, kernel
 __all__ = ["apply_rows", "set_rows"]
 
 _ROW_MASK = np.uint64(HISTORY_ROWS - 1)
+_AHEAD = np.uint64(64)
 _ONE = np.uint64(1)
 _SIX = np.uint64(6)
 _LOW_SIX_BITS = np.uint64(63)
@@ -30,7 +32,7 @@ _LOW_SIX_BITS = np.uint64(63)
 def apply_rows(
     sizes, words0, words1, words2, far_keys, far_sizes, meta,
     ring_level, ring_before, position,
-    sequences, receipts, is_bid, prices, new_sizes, row, sequence, receipt,
+    sequences, receipts, origins, is_bid, prices, new_sizes, row, sequence, receipt,
 ):  # fmt: skip
     """Sets the levels of the rows from `row` on that belong to one message.
 
@@ -49,6 +51,9 @@ def apply_rows(
     # Unsigned, as all that is used as an index below: no index is checked for a sign then.
     here = np.uint64(row)
     while here < rows and sequences[here] == sequence and receipts[here] == receipt:
+        # Read of each message's first row alone, which no processor foresees: to wait for it took a
+        # sixth of the time of all rows.
+        fetch_ahead(origins, here + _AHEAD)
         size, price, bid_side = new_sizes[here], prices[here], np.uint64(is_bid[here])
         index = np.uint64(price - base)
         if index < window and size >= 0:
