@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from market_pipeline.books.boundaries import FirstRows, first_rows
 from market_pipeline.config.instruments import Instrument
+from market_pipeline.errors import LakeFileError
 from market_pipeline.quality import raw_scan
 from market_pipeline.sources.crypto_lake import read_times
 from market_pipeline.stages.raw import message_index
@@ -61,7 +62,7 @@ class TestKept:
     def test_of_other_files(self, warehouse: Warehouse, sha256):
         """Of other raw files, or of these in another order, it is not believed: they are read."""
         keep(warehouse)
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(LakeFileError):
             day_messages(warehouse, BTC, DAY, [Path("nowhere")], sha256)
 
     @settings(max_examples=60, deadline=None)
@@ -79,7 +80,7 @@ class TestKept:
         kept_file(warehouse).write_bytes(bad)
         try:
             found = day_messages(warehouse, BTC, DAY, [Path("nowhere")], SHA256)
-        except FileNotFoundError:
+        except LakeFileError:
             return
         assert shown(FEED) == shown(found)
         assert len(bad) >= len(whole)
