@@ -112,19 +112,19 @@ def sound_feeds(draw, most: int = 30, *, calm: bool = False) -> tuple[Parts, lis
         for _ in range(draw(SNAPSHOTS)):
             is_right = calm and draw(st.integers(0, 11)) > 0
             shift = 0 if is_right else draw(BOOKS_AWAY)
-            told = snapshot_of(books[min(max(at + shift, 0), len(books) - 1)], draw(LEVELS))
-            if told is None or (not is_right and draw(st.integers(0, 24)) == 0):
-                told = any_book(draw)
+            sides = snapshot_of(books[min(max(at + shift, 0), len(books) - 1)], draw(LEVELS))
+            if sides is None or (not is_right and draw(st.integers(0, 24)) == 0):
+                sides = any_book(draw)
             if snapshots and not is_right and draw(st.integers(0, 7)) == 0:
                 back = draw(st.sampled_from([1, 2, 9]))
-                told = (snapshots[-min(back, len(snapshots))].bids,
-                        snapshots[-min(back, len(snapshots))].asks)  # fmt: skip
+                sides = (snapshots[-min(back, len(snapshots))].bids,
+                         snapshots[-min(back, len(snapshots))].asks)  # fmt: skip
             offset = 0 if is_right else draw(NUMBERS_AWAY)
             snapshots.append(
                 Snapshot(
                     rows[0].ts_receipt_ns + draw(LATER),
                     rows[0].sequence_number + offset,
-                    *told,
+                    *sides,
                     usable=is_right or draw(ONE_IN_TWENTY) > 0,
                 )
             )
@@ -132,7 +132,7 @@ def sound_feeds(draw, most: int = 30, *, calm: bool = False) -> tuple[Parts, lis
 
 
 def damaged(draw: Draw, parts: Parts) -> Parts:
-    """The messages with one stretch of them changed, told again, or told late."""
+    """The messages with one stretch of them changed, repeated, or late."""
     at = draw(st.integers(0, len(parts) - 1))
     until = min(at + draw(st.sampled_from([1, 1, 1, 2, 4, 10])), len(parts))
     before, part, after = parts[:at], parts[at:until], parts[until:]
